@@ -1,0 +1,83 @@
+"""Settings: `DRAWDOWN_*` environment variables, or a TOML file; validated whole at start, all errors at once."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class Settings(BaseSettings):
+    """One frozen object for every process. The environment wins over the file; secrets only from the
+    environment or from a file per secret under `DRAWDOWN_SECRETS_DIR`."""
+
+    model_config = SettingsConfigDict(env_prefix="DRAWDOWN_", frozen=True, extra="forbid")
+
+    kafka: str = Field("127.0.0.1:9092", description="Kafka bootstrap servers, `host:port[,host:port]`")
+    clickhouse: str = Field("http://127.0.0.1:8123", description="ClickHouse HTTP address")
+    clickhouse_user: str = Field("default", description="ClickHouse user")
+    clickhouse_password: SecretStr = Field(SecretStr(""), description="ClickHouse password (secret)")
+    clickhouse_database: str = Field("drawdown", pattern="^[A-Za-z_][A-Za-z0-9_]*$", description="ClickHouse database")
+    topic_prefix: str = Field("drawdown.", pattern="^[A-Za-z0-9._-]*$", description="precedes every topic name")
+    group: str = Field("drawdown", min_length=1, description="consumer group and transactional id of the workers")
+    partitions: int = Field(
+        4, ge=1, le=1024, description="partitions of a new topic; at most so many workers share the work"
+    )
+    replication: int = Field(1, ge=1, le=9, description="replication factor of a new topic")
+    catalog: Path | None = Field(None, description="a catalog file of your own: more meters, plans and prices (TOML)")
+    checkpoint: Seconds = Field(0.5, description="seconds between checkpoints of the ledger")
+    route_interval: Seconds = Field(0.2, description="seconds between commits of routed usage")
+    future_tolerance: Seconds = Field(600.0, description="seconds an event may be ahead of the worker's clock")
+    horizon_days: int = Field(35, ge=1, le=400, description="days back that a late event still counts")
+    record_bytes_max: int = Field(4 * 1024 * 1024, ge=1024, description="largest usage record, in bytes")
+    record_events_max: int = Field(10_000, ge=1, description="most events in one array")
+    usage_events: bool = Field(True, description="keep raw accepted events in ClickHouse, for audit")
+    sink_interval: Seconds = Field(0.3, description="seconds at most that a ClickHouse batch waits")
+    sink_bytes: int = Field(
+        8 * 1024 * 1024, ge=1024, description="bytes after which a ClickHouse batch is sent at once"
+    )
+    store: Literal["memory", "rocksdb"] = Field("memory", description="where a worker keeps its copy of the state")
+    data_dir: Path = Field(Path(".drawdown/worker"), description="folder of the rocksdb store")
+    session_timeout: Seconds = Field(10.0, description="seconds after which a silent worker loses its partitions")
+    metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics on loopback; 0 = none")
+    metrics_host: str = Field("127.0.0.1", description="address of /metrics")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="log level")
+    log_format: Literal["console", "json"] = Field("console", description="log format")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, then environment, then secret files, then the TOML file."""
+        toml = os.environ.get("DRAWDOWN_CONFIG")
+        file = (TomlConfigSettingsSource(settings_cls, Path(toml)),) if toml else ()
+        return (init_settings, env_settings, file_secret_settings, *file)
+
+
+class SettingsInvalid(Exception):
+    """Every wrong setting in one message; exit code 2."""
+
+
+def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
+    """The settings of this process; raises `SettingsInvalid` with all errors at once."""
+    if config is not None:
+        os.environ["DRAWDOWN_CONFIG"] = str(config)
+    secrets = os.environ.get("DRAWDOWN_SECRETS_DIR")
+    try:
+        return Settings(_secrets_dir=secrets, **overrides)  # type: ignore[call-arg]  # pydantic-settings' own argument
+    except ValidationError as error:
+        lines = [f"DRAWDOWN_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+        raise SettingsInvalid("\n".join(lines)) from None
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise SettingsInvalid(f"{os.environ.get('DRAWDOWN_CONFIG')}: {error}") from None

@@ -1,0 +1,75 @@
+"""One Kafka transaction holds what a chunk became and the offset up to which it was consumed (architecture, decision 3).
+
+Every source partition has a transactional id of its own. Its new owner's `start` fences the old one: Kafka refuses
+whatever a worker writes that was stopped, lost its partitions and woke up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import structlog
+from aiokafka import AIOKafkaProducer, TopicPartition
+
+from agents.settings import Settings
+from schemas.topics import MESSAGE_BYTES_MAX
+
+log = structlog.get_logger()
+
+#: (topic, partition or None for the key's, key, value).
+Send = tuple[str, int | None, bytes, bytes | None]
+
+#: A broker that restarts is away for some seconds; the client tries that long before the worker gives up.
+_REQUEST_TIMEOUT_MS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """What becomes durable at once: records to send, and the first offset of the source that is not included."""
+
+    sends: list[Send]
+    next_offset: int
+
+
+class Transactor:
+    """The transactional producer of one source partition."""
+
+    def __init__(self, settings: Settings, source: TopicPartition) -> None:
+        self.source = source
+        self._group = settings.group
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=settings.kafka,
+            transactional_id=f"{settings.group}-{source.topic}-{source.partition}",
+            compression_type="lz4",
+            max_request_size=MESSAGE_BYTES_MAX,
+            max_batch_size=256 * 1024,
+            linger_ms=0,
+            request_timeout_ms=_REQUEST_TIMEOUT_MS,
+            transaction_timeout_ms=_REQUEST_TIMEOUT_MS,
+        )
+
+    async def start(self) -> None:
+        """Fence every earlier owner of this source partition; its open transaction is aborted."""
+        await self._producer.start()
+        await self._producer.begin_transaction()
+        await self._producer.abort_transaction()
+
+    async def stop(self) -> None:
+        """Close the connection; an open transaction is aborted."""
+        await self._producer.stop()
+
+    async def commit(self, commit: Commit) -> None:
+        """All of it or nothing. Raises `KafkaError` (`ProducerFenced`: another worker owns the partition now)."""
+        producer = self._producer
+        await producer.begin_transaction()
+        sent = await self._send(commit.sends)
+        await producer.send_offsets_to_transaction({self.source: commit.next_offset}, self._group)
+        await producer.commit_transaction()
+        for future in sent:
+            future.result()
+
+    async def _send(self, sends: Iterable[Send]) -> list[asyncio.Future[object]]:
+        producer = self._producer
+        return [await producer.send(topic, value, key, partition) for topic, partition, key, value in sends]

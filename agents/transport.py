@@ -1,0 +1,93 @@
+"""Faust fed with chunks: one message per fetched partition instead of one per record (architecture, decision 2).
+
+Faust spends its time per message: tasks, a queue hop, an event, an acknowledgement. All of that is needed once per fetch.
+A chunk is one Faust message whose value is the list of fetched records and whose offset is that of the last one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiokafka
+from faust import Schema
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport, server_list
+from faust.types import TP, ConsumerMessage
+
+#: Records of one `fetch` over all partitions; it bounds what a worker holds before it has looked at it.
+CHUNK_RECORDS_MAX = 10_000
+#: Bytes fetched ahead per partition.
+FETCH_BYTES_MAX = 4 * 1024 * 1024
+
+
+class ChunkThread(AIOKafkaConsumerThread):
+    """The consumer's thread; reads only what is committed, for all our topics are written in transactions."""
+
+    def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
+        conf = self.app.conf
+        self._assignor = aiokafka.coordinator.assignors.roundrobin.RoundRobinPartitionAssignor
+        return aiokafka.AIOKafkaConsumer(
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            bootstrap_servers=server_list(transport.url, transport.default_port),
+            partition_assignment_strategy=[self._assignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            max_poll_records=CHUNK_RECORDS_MAX,
+            max_partition_fetch_bytes=FETCH_BYTES_MAX,
+            fetch_max_wait_ms=500,
+            request_timeout_ms=int(conf.broker_request_timeout * 1000),
+            session_timeout_ms=int(conf.broker_session_timeout * 1000),
+            heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
+            max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
+        )
+
+
+class ChunkConsumer(Consumer):
+    """Hands on, per partition, the list of fetched records. Offsets are committed by our transactions, not by Faust."""
+
+    def _new_consumer_thread(self) -> ChunkThread:
+        return ChunkThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+        """One message a partition. What was fetched before a rebalance is dropped: it will be fetched again."""
+        generation = self.app.consumer_generation_id
+        records, active = await self._wait_next_records(timeout)
+        if not records or self.should_stop or not self.flow_active:
+            return
+        for tp, chunk in records.items():
+            if self.app.consumer_generation_id != generation or not self.flow_active:
+                return
+            if active is None or tp in active or tp in self._buffered_partitions:
+                yield tp, self._to_chunk(tp, chunk, generation)
+
+    def _to_chunk(self, tp: TP, records: list[Any], generation: int) -> ConsumerMessage:
+        last = records[-1]
+        return ConsumerMessage(
+            tp.topic, tp.partition, last.offset, last.timestamp / 1000, last.timestamp_type, (), None, records, None,
+            tp=tp, generation_id=generation,
+        )  # fmt: skip
+
+    async def commit(self, *_args: Any, **_kwargs: Any) -> bool:
+        """Nothing: the offset of a chunk is committed in the transaction that holds what the chunk became."""
+        return False
+
+
+class ChunkTransport(Transport):
+    """The transport of the aiokafka driver with our consumer."""
+
+    Consumer = ChunkConsumer
+
+
+class ChunkSchema(Schema):
+    """Passes a chunk through: there is nothing to deserialize at this level."""
+
+    def loads_key(self, app: Any, message: Any, **_kwargs: Any) -> Any:
+        """No key: a chunk has many."""
+        return None
+
+    def loads_value(self, app: Any, message: Any, **_kwargs: Any) -> Any:
+        """The records."""
+        return message.value

@@ -1,0 +1,164 @@
+"""The state of one account: bindings, packages and, for each day that can still change, the totals of its series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+
+from pipeline.law import ensure
+from pipeline.waterfall import Drawdown, draw_down, effective_packages
+from schemas.catalog import Catalog, Meter
+from schemas.wire import Package, WorkspaceBinding
+
+#: Series in one state entry: a checkpoint rewrites only the blocks that changed, so a huge account costs what it uses.
+BLOCK = 256
+
+#: Identifies an overage within (account, day, meter): workspace and, for pay-as-you-go, the retention (None: package).
+OverageKey = tuple[str, int | None]
+
+
+@dataclass(slots=True)
+class Series:
+    """The day total of one (workspace, meter, retention), in the meter's unit."""
+
+    workspace: str
+    meter: str
+    retention_days: int
+    index: int
+    total: int = 0
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What identifies the series within its day."""
+        return (self.workspace, self.meter, self.retention_days)
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What the totals and packages of one (account, day, meter) say: draws of the packages, and every overage."""
+
+    drawdown: Drawdown
+    overage: Mapping[OverageKey, int]
+
+
+@dataclass(slots=True)
+class Day:
+    """One day of an account. `published` is, by meter, what the outputs have said last."""
+
+    series: dict[tuple[str, str, int], Series] = field(default_factory=dict)
+    order: list[Series] = field(default_factory=list)
+    by_meter: dict[str, list[Series]] = field(default_factory=dict)
+    counted: int = 0
+    duplicates: int = 0
+    conflicts: int = 0
+    published: dict[str, Drawn] = field(default_factory=dict)
+    dirty_series: set[int] = field(default_factory=set)
+    dirty_meters: set[str] = field(default_factory=set)
+    #: (package, meter) -> (minute since the epoch, used) at most one a minute: the burn rate's samples.
+    burn: dict[tuple[str, str], list[tuple[int, int]]] = field(default_factory=dict)
+
+    def series_of(self, workspace: str, meter: str, retention_days: int) -> Series:
+        """The series, made at its first event; its place in the order never changes."""
+        found = self.series.get((workspace, meter, retention_days))
+        if found is None:
+            found = Series(workspace, meter, retention_days, len(self.order))
+            self.add(found)
+        return found
+
+    def add(self, series: Series) -> None:
+        """Append a series; the entries of a day are restored in order."""
+        ensure(series.index == len(self.order), "series keep their order", series)
+        self.series[series.key] = series
+        self.order.append(series)
+        self.by_meter.setdefault(series.meter, []).append(series)
+
+
+@dataclass(slots=True)
+class Account:
+    """`version` is the offset in `account-events` of the last event that changed the account."""
+
+    account: str
+    version: int = -1
+    bindings: dict[str, WorkspaceBinding] = field(default_factory=dict)
+    packages: dict[str, Package] = field(default_factory=dict)
+    days: dict[date, Day] = field(default_factory=dict)
+    #: What changed since the last checkpoint: bindings or packages, packages alone, and which days.
+    dirty: bool = False
+    packages_changed: bool = False
+    dirty_days: set[date] = field(default_factory=set)
+    _effective: dict[tuple[date, str], list[Package]] = field(default_factory=dict)
+
+    @property
+    def time_zone(self) -> str:
+        """The account's time zone: bindings agree on it; without any binding, UTC."""
+        return next((b.time_zone for b in reversed(self.bindings.values())), "UTC")
+
+    @property
+    def currency(self) -> str:
+        """The account's currency."""
+        return next((b.currency for b in reversed(self.bindings.values())), "CNY")
+
+    @property
+    def site(self) -> str:
+        """The account's site: it chooses the price list."""
+        return next((b.site for b in reversed(self.bindings.values())), "cn")
+
+    def effective(self, day: date, meter: str) -> list[Package]:
+        """The packages of the day's waterfall, in draw-down order; cached until a package changes."""
+        found = self._effective.get((day, meter))
+        if found is None:
+            found = self._effective[day, meter] = effective_packages(self.packages.values(), day, meter)
+        return found
+
+    def put_package(self, package: Package) -> None:
+        """Add or replace a package."""
+        self.packages[package.package] = package
+        self.packages_changed = True
+        self._effective.clear()
+
+    def draw(self, catalog: Catalog, day: date, meter: str) -> Drawn:
+        """The waterfall over the totals as they are now. A workspace that no package lists is pay-as-you-go."""
+        ledger = self.days.get(day)
+        series = ledger.by_meter.get(meter, ()) if ledger else ()
+        definition = catalog.meters[meter]
+        packages = self.effective(day, meter)
+        drawdown = draw_down(packages, meter, demand_of(definition, series))
+        overage: dict[OverageKey, int] = {(w, None): over for w, over in drawdown.overage.items()}
+        for one in series:
+            if one.workspace not in drawdown.overage:
+                overage[one.workspace, one.retention_days] = one.total
+        _check_account(definition, series, drawdown, overage)
+        return Drawn(drawdown, overage)
+
+    def touch(self, catalog: Catalog, day: date, meter: str) -> Day:
+        """The day, about to change at a meter: remembers first what was published, so that a change can be told."""
+        ledger = self.days.get(day)
+        if ledger is None:
+            ledger = self.days[day] = Day()
+        if meter not in ledger.published:
+            ledger.published[meter] = self.draw(catalog, day, meter)
+        ledger.dirty_meters.add(meter)
+        self.dirty_days.add(day)
+        return ledger
+
+
+def demand_of(meter: Meter, series: Iterable[Series]) -> dict[str, int]:
+    """Workspace -> converted quantity: the sum over retentions of total x factor."""
+    demand: dict[str, int] = {}
+    factors = meter.factors
+    for one in series:
+        demand[one.workspace] = demand.get(one.workspace, 0) + one.total * factors[one.retention_days]
+    return demand
+
+
+def _check_account(
+    meter: Meter, series: Iterable[Series], drawdown: Drawdown, overage: Mapping[OverageKey, int]
+) -> None:
+    """Law 1 for the account: what packages cover and what they do not is all that was used."""
+    listed = sum(s.total * meter.factors[s.retention_days] for s in series if s.workspace in drawdown.overage)
+    covered = sum(draw.used for draw in drawdown.draws)
+    over = sum(quantity for (_, retention), quantity in overage.items() if retention is None)
+    ensure(
+        covered + over == listed, "law 1: covered + overage = converted demand of the account", covered, over, listed
+    )

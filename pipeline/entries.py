@@ -1,0 +1,126 @@
+"""State entries: how the ledger is kept in the compacted changelog, as (key, value) pairs.
+
+A checkpoint writes only the entries that changed. Keys are JSON arrays whose first element is the kind:
+`["position"]`, `["account", a]`, `["day", a, day]`, `["series", a, day, block]`, `["ids", day, offset]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date
+
+import msgspec
+from msgspec import Struct
+
+from pipeline.account import BLOCK, Account, Day, Series
+from schemas.wire import Package, WorkspaceBinding
+
+#: A value of None is a tombstone: the entry is gone.
+Entry = tuple[bytes, bytes | None]
+
+SeriesRow = tuple[str, str, int, int]
+
+
+class Position(Struct, frozen=True):
+    """How far the entries go: the first record of `account-events` they do not include, and the oldest day kept."""
+
+    next_offset: int
+    floor: date
+
+
+class AccountState(Struct, frozen=True):
+    """Bindings and packages of an account, oldest change first."""
+
+    bindings: list[WorkspaceBinding]
+    packages: list[Package]
+
+
+class DayState(Struct, frozen=True):
+    """What is kept of a day beside its series; `burn` as (package, meter, [(minute, used)])."""
+
+    counted: int
+    duplicates: int
+    conflicts: int
+    burn: list[tuple[str, str, list[tuple[int, int]]]]
+
+
+_encode = msgspec.json.encode
+_decode_key = msgspec.json.Decoder(list[str | int])
+_decode_rows = msgspec.json.Decoder(list[SeriesRow])
+_decode_position = msgspec.json.Decoder(Position)
+_decode_account = msgspec.json.Decoder(AccountState)
+_decode_day = msgspec.json.Decoder(DayState)
+
+
+def _key(*parts: str | int) -> bytes:
+    return _encode(parts)
+
+
+def position_entry(next_offset: int, floor: date) -> Entry:
+    """The entry that says how far all others go."""
+    return _key("position"), _encode(Position(next_offset, floor))
+
+
+def ids_entry(day: int, offset: int, piece: bytes) -> tuple[bytes, bytes]:
+    """An appended piece of the duplicate memory, of the checkpoint that ends before `offset`."""
+    return _key("ids", day, offset), piece
+
+
+def account_entry(account: Account) -> Iterator[Entry]:
+    """The account's entry if its bindings or packages changed."""
+    if account.dirty:
+        account.dirty = False
+        state = AccountState(list(account.bindings.values()), list(account.packages.values()))
+        yield _key("account", account.account), _encode(state)
+
+
+def day_entries(account: str, when: date, day: Day) -> Iterator[Entry]:
+    """The changed entries of a day: its counters, and the blocks of series that changed."""
+    name = when.isoformat()
+    burn = [(package, meter, samples) for (package, meter), samples in day.burn.items()]
+    yield _key("day", account, name), _encode(DayState(day.counted, day.duplicates, day.conflicts, burn))
+    for block in sorted({index // BLOCK for index in day.dirty_series}):
+        rows = [
+            (s.workspace, s.meter, s.retention_days, s.total) for s in day.order[block * BLOCK : (block + 1) * BLOCK]
+        ]
+        yield _key("series", account, name, block), _encode(rows)
+    day.dirty_series.clear()
+
+
+def day_keys(account: str, when: date, day: Day) -> Iterator[bytes]:
+    """The keys of all entries of a day, to delete them."""
+    name = when.isoformat()
+    yield _key("day", account, name)
+    for block in range(-(-len(day.order) // BLOCK)):
+        yield _key("series", account, name, block)
+
+
+def sorted_entries(entries: dict[bytes, bytes]) -> list[tuple[list[str | int], bytes, bytes]]:
+    """The entries as (decoded key, key, value), in an order in which they can be included one after the other."""
+    return sorted((_decode_key.decode(key), key, value) for key, value in entries.items())
+
+
+def include_account(account: Account, value: bytes) -> None:
+    """Bindings and packages from an entry."""
+    state = _decode_account.decode(value)
+    account.bindings = {binding.workspace: binding for binding in state.bindings}
+    for package in state.packages:
+        account.put_package(package)
+
+
+def include_day(day: Day, value: bytes) -> None:
+    """Counters and burn samples from an entry."""
+    state = _decode_day.decode(value)
+    day.counted, day.duplicates, day.conflicts = state.counted, state.duplicates, state.conflicts
+    day.burn = {(package, meter): samples for package, meter, samples in state.burn}
+
+
+def include_series(day: Day, value: bytes) -> None:
+    """A block of series; blocks come in order."""
+    for workspace, meter, retention_days, total in _decode_rows.decode(value):
+        day.add(Series(workspace, meter, retention_days, len(day.order), total))
+
+
+def decode_position(value: bytes) -> Position:
+    """The position entry."""
+    return _decode_position.decode(value)

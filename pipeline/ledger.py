@@ -1,0 +1,254 @@
+"""The ledger: the state of one partition of `account-events`, as a fold over its records.
+
+    fold      one record after the other; skips what it has passed, so a replay changes nothing
+    checkpoint  what changed since the last one: state entries, and outputs that carry running totals
+    restore   the state again, from its entries
+
+Every input is an argument: the same records in any batching give the same state.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from functools import lru_cache
+from hashlib import blake2b
+
+from pipeline.account import Account, Day
+from pipeline.days import day_of
+from pipeline.duplicates import CONFLICT, COUNTED, DUPLICATE, DuplicateMemory, contents_of
+from pipeline.entries import (
+    Entry,
+    account_entry,
+    day_entries,
+    day_keys,
+    decode_position,
+    ids_entry,
+    include_account,
+    include_day,
+    include_series,
+    position_entry,
+    sorted_entries,
+)
+from pipeline.law import ensure
+from pipeline.outputs import Output, outputs_of
+from schemas.catalog import Catalog
+from schemas.log import AccountEvent, Bound, Correction, DaySettled, PackageChanged, SeriesKey, Usage
+from schemas.reasons import Reason
+
+#: Days past the horizon that the state is kept: routed events may lie that long in `account-events` before the fold.
+SLACK_DAYS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An event of the usage topic that the fold refuses; `reason` names why. Its bytes are where the position says."""
+
+    partition: int
+    offset: int
+    index: int
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """Everything that has to become durable at once: `next_offset` is the first record not included."""
+
+    next_offset: int
+    entries: list[Entry]
+    outputs: list[Output]
+    refused: list[Refused]
+    outcomes: Counter[tuple[str, int]]
+
+
+class Ledger:
+    """The only writer of the accounts of one partition."""
+
+    def __init__(self, catalog: Catalog, horizon_days: int) -> None:
+        self.accounts: dict[str, Account] = {}
+        self.next_offset = 0
+        self.floor = date.min
+        self._catalog = catalog
+        self._horizon = timedelta(days=horizon_days + SLACK_DAYS)
+        self._seen = DuplicateMemory()
+        self._seen_keys: dict[int, list[bytes]] = {}
+        self._dirty: dict[str, Account] = {}
+        self._today_wanted: set[str] = set()
+        self._refused: list[Refused] = []
+        self._outcomes: Counter[tuple[str, int]] = Counter()
+
+    @property
+    def dirty(self) -> bool:
+        """Whether anything was folded since the last checkpoint."""
+        return bool(self._dirty or self._refused)
+
+    def fold(self, offset: int, event: AccountEvent) -> None:
+        """Include the record at `offset`; a record that was included before is skipped."""
+        if offset < self.next_offset:
+            return
+        self.next_offset = offset + 1
+        account = self._account(event.account)
+        account.version = offset
+        self._dirty[account.account] = account
+        match event:
+            case Usage():
+                self._count(account, event)
+            case Bound():
+                account.bindings.pop(event.binding.workspace, None)
+                account.bindings[event.binding.workspace] = event.binding
+                account.dirty = True
+            case PackageChanged():
+                self._package(account, event)
+            case DaySettled() | Correction():
+                ensure(False, "settlements and corrections are folded only by a newer version", offset)
+
+    def _count(self, account: Account, event: Usage) -> None:
+        """Law 7: every event of the batch ends as exactly one of counted, duplicate, refused."""
+        days = [day.toordinal() for _, day, _, _ in event.series]
+        contents = contents_of([_seed(name) for name in event.series], event.at, event.quantities, event.micros)
+        outcomes = self._seen.admit(
+            account.account, event.sources, event.ids, contents, map(days.__getitem__, event.at)
+        )  # fmt: skip
+        fresh: list[list[int]] = [[] for _ in event.series]
+        for place, quantity, outcome in zip(event.at, event.quantities, outcomes, strict=True):
+            if outcome == COUNTED:
+                fresh[place].append(quantity)
+        for name, quantities in zip(event.series, fresh, strict=True):
+            self._add(account, name, quantities)
+        if outcomes.count(COUNTED) < len(outcomes):
+            self._uncounted(account, event, outcomes)
+
+    def _add(self, account: Account, name: SeriesKey, quantities: list[int]) -> None:
+        workspace, when, meter, retention_days = name
+        day = account.touch(self._catalog, when, meter)
+        series = day.series_of(workspace, meter, retention_days)
+        before = series.total
+        if self._catalog.meters[meter].aggregation == "sum":
+            series.total += sum(quantities)
+        else:
+            series.total = max(before, *quantities) if quantities else before
+        ensure(series.total >= before, "law 5: totals only grow with usage", series.key)
+        day.counted += len(quantities)
+        day.dirty_series.add(series.index)
+        self._outcomes[meter, COUNTED] += len(quantities)
+
+    def _uncounted(self, account: Account, event: Usage, outcomes: bytearray) -> None:
+        message = "the identity (source, id) was counted with another content"
+        for i, (place, outcome) in enumerate(zip(event.at, outcomes, strict=True)):
+            _, when, meter, _ = event.series[place]
+            day = account.days[when]
+            if outcome == DUPLICATE:
+                day.duplicates += 1
+                self._outcomes[meter, DUPLICATE] += 1
+            elif outcome == CONFLICT:
+                day.conflicts += 1
+                position = event.partition, event.offsets[i], event.indexes[i]
+                self._refused.append(Refused(*position, Reason.CONFLICTING_DUPLICATE, message))
+
+    def _package(self, account: Account, event: PackageChanged) -> None:
+        """A package changes the waterfall of every open day it covers, before or after; and today's, even if unused."""
+        package = event.package
+        old = account.packages.get(package.package)
+        meters = set(package.quotas) | set(old.quotas if old else ())
+        for day in account.days:
+            for meter in meters:
+                account.touch(self._catalog, day, meter)
+        account.put_package(package)
+        account.dirty = True
+        self._today_wanted.add(account.account)
+
+    def checkpoint(self, at_micros: int) -> Checkpoint:
+        """What changed since the last checkpoint; `at_micros` is the worker's clock, which only dates outputs."""
+        entries: list[Entry] = []
+        outputs: list[Output] = []
+        for name in self._today_wanted:
+            self._open_today(self.accounts[name], at_micros)
+        for account in self._dirty.values():
+            outputs += outputs_of(self._catalog, account, at_micros)
+            entries += account_entry(account)
+            for when in sorted(account.dirty_days):
+                entries += day_entries(account.account, when, account.days[when])
+            account.dirty_days.clear()
+        entries += self._pieces()
+        entries += self._expire(at_micros)
+        entries.append(position_entry(self.next_offset, self.floor))
+        result = Checkpoint(self.next_offset, entries, outputs, self._refused, self._outcomes)
+        self._dirty, self._refused, self._outcomes = {}, [], Counter()
+        self._today_wanted.clear()
+        return result
+
+    def _open_today(self, account: Account, at_micros: int) -> None:
+        """An unused package shows its whole quota on the day it is bought."""
+        today = day_of(at_micros, account.time_zone)
+        for package in account.packages.values():
+            if package.status == "active" and package.effective <= today <= package.expires:
+                for meter in package.quotas:
+                    account.touch(self._catalog, today, meter)
+
+    def _pieces(self) -> Iterator[Entry]:
+        for day, piece in self._seen.take_fresh():
+            entry = ids_entry(day, self.next_offset, piece)
+            self._seen_keys.setdefault(day, []).append(entry[0])
+            yield entry
+
+    def _expire(self, at_micros: int) -> Iterator[Entry]:
+        """Tombstones of the days that nothing can change any more; done once a day."""
+        floor = day_of(at_micros, "UTC") - self._horizon
+        if floor <= self.floor:
+            return
+        self.floor = floor
+        for account in self.accounts.values():
+            for when in [day for day in account.days if day < floor]:
+                yield from ((key, None) for key in day_keys(account.account, when, account.days.pop(when)))
+        for day in [day for day in self._seen_keys if day < floor.toordinal()]:
+            yield from ((key, None) for key in self._seen_keys.pop(day))
+        self._seen.forget_before(floor.toordinal())
+
+    def restore(self, entries: dict[bytes, bytes]) -> None:
+        """The state that a changelog holds: the newest value of each key, without those that are gone."""
+        for (kind, *names), key, value in sorted_entries(entries):
+            match kind, names:
+                case "position", []:
+                    position = decode_position(value)
+                    self.next_offset, self.floor = position.next_offset, position.floor
+                case "ids", [int(day), int()]:
+                    self._seen.load(value)
+                    self._seen_keys.setdefault(day, []).append(key)
+                case "account", [str(account)]:
+                    include_account(self._account(account), value)
+                case "day", [str(account), str(when)]:
+                    include_day(self._account(account).days.setdefault(date.fromisoformat(when), Day()), value)
+                case "series", [str(account), str(when), int()]:
+                    include_series(self._account(account).days[date.fromisoformat(when)], value)
+                case _:
+                    ensure(False, "every state entry is of a known kind", key)
+        for restored in self.accounts.values():
+            restored.packages_changed = False
+
+    def _account(self, name: str) -> Account:
+        found = self.accounts.get(name)
+        if found is None:
+            found = self.accounts[name] = Account(name)
+        return found
+
+    def digest(self) -> str:
+        """A digest of all totals and packages: equal for equal ledgers, however the events came in."""
+        state = blake2b(digest_size=16)
+        for name, account in sorted(self.accounts.items()):
+            for when, day in sorted(account.days.items()):
+                for series in sorted(day.order, key=lambda s: s.key):
+                    state.update(f"{name}\0{when}\0{series.key}\0{series.total}\n".encode())
+            for package in sorted(account.packages.values(), key=lambda p: p.package):
+                state.update(f"{name}\0{package}\n".encode())
+        return state.hexdigest()
+
+
+@lru_cache(maxsize=1_000_000)
+def _seed(name: SeriesKey) -> int:
+    """A stable number of the series, for the content of its events."""
+    workspace, _, meter, retention_days = name
+    text = f"{len(workspace)}:{workspace}{meter}:{retention_days}"
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")

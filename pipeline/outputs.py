@@ -1,0 +1,115 @@
+"""Outputs: what an account says when its ledger changed. All carry running totals and the account's version.
+
+An output that is lost, repeated or reordered heals with the next one; a reader takes the newest version (semantics.md, 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, datetime
+from decimal import Decimal
+from hashlib import blake2b
+
+from msgspec import Struct
+
+from pipeline.account import Account, Day, Drawn
+from pipeline.days import MICROS_PER_MINUTE, day_bounds, to_instant
+from pipeline.law import ensure
+from pipeline.waterfall import Draw
+from schemas.catalog import Catalog
+from schemas.topics import OVERAGE, QUOTA_STATUS, USAGE_TOTALS, Topic
+from schemas.wire import Basis, OverageEvent, QuotaStatus, UsageTotal, UsageTotals
+
+#: (topic, key, value).
+Output = tuple[Topic, str, Struct]
+
+#: The burn rate looks back that many minutes (semantics.md, section 7).
+BURN_MINUTES = 15
+_UTILIZATION_STEP = 10_000
+
+
+def outputs_of(catalog: Catalog, account: Account, at_micros: int) -> Iterator[Output]:
+    """Everything that changed in the account since it last spoke."""
+    at = to_instant(at_micros)
+    for when in sorted(account.dirty_days):
+        day = account.days[when]
+        if day.dirty_series:
+            yield USAGE_TOTALS, account.account, _totals(catalog, account, when, day, at)
+        for meter in sorted(day.dirty_meters):
+            before, now = day.published[meter], account.draw(catalog, when, meter)
+            yield from _overage(account, when, meter, before, now, at)
+            yield from _statuses(account, when, meter, before, now, at_micros)
+            day.published[meter] = now
+        day.dirty_meters.clear()
+    account.packages_changed = False
+
+
+def _totals(catalog: Catalog, account: Account, when: date, day: Day, at: datetime) -> UsageTotals:
+    changed = [day.order[index] for index in sorted(day.dirty_series)]
+    rows = tuple(
+        UsageTotal(
+            s.workspace, s.meter, s.retention_days, s.total, s.total * catalog.meters[s.meter].factors[s.retention_days]
+        )
+        for s in changed
+    )
+    return UsageTotals(
+        account.account, when, account.version, at, day.counted, day.duplicates, day.conflicts, rows
+    )  # fmt: skip
+
+
+def _overage(account: Account, when: date, meter: str, before: Drawn, now: Drawn, at: datetime) -> Iterator[Output]:
+    """One event for each running total that changed; one that is gone (a package now lists the workspace) becomes 0."""
+    for key in before.overage.keys() | now.overage.keys() if account.packages_changed else now.overage.keys():
+        old, new = before.overage.get(key, 0), now.overage.get(key, 0)
+        if old == new:
+            continue
+        ensure(
+            new > old or account.packages_changed, "law 5: overage only grows while the packages stand", key, old, new
+        )
+        workspace, retention = key
+        basis: Basis = "package" if retention is None else "payg"
+        identity = f"{account.account}\0{when}\0{workspace}\0{meter}\0{basis}\0{retention}\0{account.version}"
+        event = OverageEvent(
+            id=blake2b(identity.encode(), digest_size=16).hexdigest(),
+            account=account.account, day=when, workspace=workspace, meter=meter, basis=basis, retention_days=retention,
+            quantity=new, version=account.version, settled=False, at=at, currency=account.currency, site=account.site,
+        )  # fmt: skip
+        yield OVERAGE, account.account, event
+
+
+def _statuses(account: Account, when: date, meter: str, before: Drawn, now: Drawn, at_micros: int) -> Iterator[Output]:
+    """The status of every package whose draw changed; a package that no longer takes part shows a quota of 0."""
+    known = {draw.package.package: draw for draw in before.drawdown.draws}
+    for draw in now.drawdown.draws:
+        if known.pop(draw.package.package, None) != draw or account.packages_changed:
+            yield QUOTA_STATUS, *_status(account, when, meter, draw, at_micros)
+    for gone in known.values():
+        shares = tuple(type(s)(s.workspace, s.demand, 0) for s in gone.shares)
+        yield QUOTA_STATUS, *_status(account, when, meter, Draw(gone.package, 0, 0, shares), at_micros)
+
+
+def _status(account: Account, when: date, meter: str, draw: Draw, at_micros: int) -> tuple[str, QuotaStatus]:
+    package, left = draw.package.package, draw.quota - draw.used
+    rate_numerator, minutes = _burn(account.days[when], package, meter, draw.used, at_micros)
+    rate = rate_numerator // minutes if minutes else 0
+    exhausts_at = None
+    if left and rate:
+        ends = at_micros + left * MICROS_PER_MINUTE // rate
+        exhausts_at = to_instant(ends) if ends < day_bounds(when, account.time_zone)[1] else None
+    steps = draw.used * _UTILIZATION_STEP // draw.quota if draw.quota else _UTILIZATION_STEP
+    status = QuotaStatus(
+        account=account.account, day=when, meter=meter, package=package, quota=draw.quota, used=draw.used, remaining=left,
+        utilization=Decimal(steps) / _UTILIZATION_STEP, workspaces=draw.shares, burn_rate_per_minute=rate,
+        exhausts_at=exhausts_at, version=account.version, at=to_instant(at_micros),
+    )  # fmt: skip
+    return f"{account.account}/{when}/{meter}/{package}", status
+
+
+def _burn(day: Day, package: str, meter: str, used: int, at_micros: int) -> tuple[int, int]:
+    """Converted quantity drawn in the last minutes, and in how many; samples are at most one a minute."""
+    minute = at_micros // MICROS_PER_MINUTE
+    samples = [(m, u) for m, u in day.burn.get((package, meter), ()) if minute - BURN_MINUTES <= m < minute]
+    samples.append((minute, used))
+    day.burn[package, meter] = samples
+    first_minute, first_used = samples[0]
+    return max(used - first_used, 0), minute - first_minute

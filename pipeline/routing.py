@@ -1,0 +1,244 @@
+"""Routing: from usage records to batches per account; the hot path of the meter.
+
+A record is one event, or an array of events, of a workspace. Every event ends in a batch or as a `Refusal`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from typing import Protocol
+
+from pipeline.admission import Limits, Refusal, decode_event, explain, is_json, split_array
+from pipeline.days import day_bounds, day_of, to_micros
+from pipeline.law import ensure
+from schemas.catalog import Catalog
+from schemas.log import SeriesKey, Usage
+from schemas.reasons import Reason
+from schemas.wire import QUANTITY_MAX, UsageEvent, WorkspaceBinding
+
+_PREFIX = "usage."
+#: Open series kept between chunks; beyond it the cache starts afresh, which costs time and changes nothing.
+_SERIES_MAX = 1_000_000
+#: `index` of an event that is a record of its own.
+SINGLE = -1
+
+#: Place of the series in the batch, quantity, source, id, micros, offset, index.
+_Row = tuple[int, int, str, str, int, int, int]
+
+
+class Record(Protocol):
+    """What routing needs of a Kafka record."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What a chunk has for one account so far."""
+
+    account: str
+    series: list[SeriesKey] = field(default_factory=list)
+    rows: list[_Row] = field(default_factory=list)
+
+    def usage(self, partition: int) -> Usage:
+        """The rows as columns."""
+        at, quantities, sources, ids, micros, offsets, indexes = map(list, zip(*self.rows, strict=True))
+        return Usage(
+            self.account, partition, self.series, at, quantities, sources, ids, micros, offsets, indexes
+        )  # fmt: skip
+
+
+def _nowhere(row: _Row) -> None:
+    """Where rows of a series go that is not open in a chunk: `chunk` says so before."""
+    ensure(False, "a series is opened before it takes rows", row)
+
+
+@dataclass(slots=True)
+class _Series:
+    """A series of one day. It keeps the day's bounds, which spares a look-up in the calendar per event.
+
+    `chunk`, `place` and `append` are of the chunk that met it last: its place in the batch, and the batch's rows.
+    """
+
+    account: str
+    key: bytes
+    name: SeriesKey
+    start: int
+    end: int
+    chunk: int = -1
+    place: int = 0
+    append: Callable[[_Row], None] = _nowhere
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """What a chunk became: `events` = the events of all batches + the refusals."""
+
+    usages: list[Usage]
+    refusals: list[Refusal]
+    events: int
+
+
+class Router:
+    """Validates events and groups them by account and series. `bind` and `unbind` keep its registry."""
+
+    def __init__(self, catalog: Catalog, limits: Limits) -> None:
+        self._catalog = catalog
+        self._limits = limits
+        self._bindings: dict[str, WorkspaceBinding] = {}
+        self._open: dict[tuple[str, str, int | None], _Series] = {}
+        self._other_days: dict[tuple[str, str, int | None, date], _Series] = {}
+        self._batches: dict[str, _Batch] = {}
+        self._chunk = 0
+        self._refusals: list[Refusal] = []
+        self._now = 0
+
+    @property
+    def bindings(self) -> dict[str, WorkspaceBinding]:
+        """The registry: workspace -> binding."""
+        return self._bindings
+
+    def bind(self, binding: WorkspaceBinding) -> None:
+        """From now on events of this workspace go to this binding's account."""
+        self._bindings[binding.workspace] = binding
+        self._forget()
+
+    def unbind(self, workspace: str) -> None:
+        """From now on events of this workspace are refused."""
+        self._bindings.pop(workspace, None)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._open.clear()
+        self._other_days.clear()
+
+    def route(self, partition: int, records: Iterable[Record], now_micros: int) -> Routed:
+        """The batches and refusals of one chunk of a usage partition; `now_micros` is the worker's clock."""
+        self._now = now_micros
+        if len(self._open) + len(self._other_days) > _SERIES_MAX:
+            self._forget()
+        latest = now_micros + self._limits.future_micros
+        bytes_max = self._limits.record_bytes
+        series_of, chunk = self._open, self._chunk
+        for record in records:
+            value = record.value or b""
+            event = decode_event(value) if len(value) <= bytes_max else None
+            if event is None:
+                self._unusual(record, value)
+                continue
+            data, micros, key = event.data, to_micros(event.time), record.key
+            series = series_of.get((event.subject, event.type, data.retention_days))
+            if (
+                series is None
+                or not series.start <= micros < series.end
+                or micros > latest
+                or not 0 <= data.quantity <= QUANTITY_MAX
+                or (key is not None and key != series.key)
+                or series.chunk != chunk
+            ):
+                self._one(event, micros, record, value, SINGLE)
+                continue
+            series.append((series.place, data.quantity, event.source, event.id, micros, record.offset, SINGLE))
+        return self._collect(partition)
+
+    def _collect(self, partition: int) -> Routed:
+        events = len(self._refusals) + sum(len(batch.rows) for batch in self._batches.values())
+        routed = Routed([batch.usage(partition) for batch in self._batches.values()], self._refusals, events)
+        self._batches, self._refusals = {}, []
+        self._chunk += 1
+        return routed
+
+    def _open_in_chunk(self, series: _Series) -> None:
+        """Give the series its place in the batch of its account."""
+        batch = self._batches.get(series.account)
+        if batch is None:
+            batch = self._batches[series.account] = _Batch(series.account)
+        series.chunk, series.place, series.append = self._chunk, len(batch.series), batch.rows.append
+        batch.series.append(series.name)
+
+    def _unusual(self, record: Record, value: bytes) -> None:
+        """A record that is no single valid event: an array, too large, or malformed."""
+        if len(value) > self._limits.record_bytes:
+            self._refuse(Reason.RECORD_TOO_LARGE, f"{len(value)} bytes", record, b"", None)
+        elif (elements := split_array(value)) is None:
+            self._refuse(*explain(value), record, value, None)
+        elif not (valid := is_json(value))[0]:
+            self._refuse(Reason.NOT_JSON, valid[1], record, value, None)
+        elif len(elements) > self._limits.record_events:
+            self._refuse(Reason.RECORD_TOO_LARGE, f"an array of {len(elements)} events", record, b"", None)
+        else:
+            self._array(elements, record)
+
+    def _array(self, elements: Sequence[bytes], record: Record) -> None:
+        for index, element in enumerate(elements):
+            event = decode_event(element)
+            if event is None:
+                self._refuse(*explain(element), record, element, index)
+            else:
+                self._one(event, to_micros(event.time), record, element, index)
+
+    def _refuse(self, reason: Reason, message: str, record: Record, value: bytes, index: int | None) -> None:
+        self._refusals.append(Refusal(reason, message, value, record.offset, index, record.key))
+
+    def _one(self, event: UsageEvent, micros: int, record: Record, value: bytes, index: int) -> None:
+        """The careful path: every check in the order of precedence, then the row goes to its series."""
+        found = self._series_or_reason(event, micros, record.key)
+        if isinstance(found, _Series):
+            if found.chunk != self._chunk:
+                self._open_in_chunk(found)
+            found.append((found.place, event.data.quantity, event.source, event.id, micros, record.offset, index))
+        else:
+            self._refuse(*found, record, value, None if index == SINGLE else index)
+
+    def _series_or_reason(self, event: UsageEvent, micros: int, key: bytes | None) -> _Series | tuple[Reason, str]:
+        quantity, workspace = event.data.quantity, event.subject
+        meter = self._catalog.meters.get(event.type.removeprefix(_PREFIX)) if event.type.startswith(_PREFIX) else None
+        if meter is None:
+            return Reason.UNKNOWN_METER, f"$.type: {event.type[:100]!r} is no usage of a known meter"
+        if quantity < 0:
+            return Reason.NEGATIVE_QUANTITY, f"$.data.quantity: {quantity}"
+        if quantity > QUANTITY_MAX:
+            return Reason.QUANTITY_TOO_LARGE, f"$.data.quantity: more than {QUANTITY_MAX}"
+        if key is not None and key != workspace.encode():
+            return Reason.WRONG_KEY, f"$.subject: {workspace!r} is not the record's key {key[:100]!r}"
+        binding = self._bindings.get(workspace)
+        if binding is None:
+            return Reason.UNKNOWN_WORKSPACE, f"$.subject: {workspace!r} is not bound to an account"
+        retention = event.data.retention_days
+        if retention is None:
+            retention = binding.retention_days.get(meter.key, meter.default_retention)
+        if retention not in meter.factors:
+            return Reason.UNKNOWN_RETENTION, f"$.data.retention_days: {meter.key} has no retention of {retention} days"
+        if micros > self._now + self._limits.future_micros:
+            return Reason.FROM_THE_FUTURE, f"$.time: {event.time.isoformat()}"
+        day = day_of(micros, binding.time_zone)
+        if day < day_of(self._now, binding.time_zone) - timedelta(days=self._limits.horizon_days):
+            return Reason.TOO_LATE, f"$.time: {day} is past the horizon of {self._limits.horizon_days} days"
+        return self._series(event, binding, meter.key, retention, day)
+
+    def _series(self, event: UsageEvent, binding: WorkspaceBinding, meter: str, retention: int, day: date) -> _Series:
+        """The series of this day; the newest day of a series is the one that the hot path looks for."""
+        cached = (event.subject, event.type, event.data.retention_days)
+        current = self._open.get(cached)
+        if current is not None and current.name[1] == day:
+            return current
+        other = self._other_days.get((*cached, day))
+        if other is not None:
+            return other
+        start, end = day_bounds(day, binding.time_zone)
+        workspace = event.subject
+        series = _Series(binding.account, workspace.encode(), (workspace, day, meter, retention), start, end)
+        if current is None or current.name[1] < day:
+            self._open[cached] = series
+            if current is not None:
+                self._other_days[*cached, current.name[1]] = current
+        else:
+            self._other_days[*cached, day] = series
+        return series

@@ -1,0 +1,93 @@
+"""Everything that changes an account: the values of the internal topic `account-events`.
+
+All of an account's events pass through one partition in one order, and its state is a fold over that
+order. Usage travels as batches of columns: one batch holds what one fetched chunk of the usage topic had
+for an account. ClickHouse reads the very same JSON (`usage_events`), so names are public there too.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+
+import msgspec
+from msgspec import Struct
+
+from schemas.wire import Instant, Package, WorkspaceBinding
+
+#: A series of a batch: workspace, day, meter, retention in days.
+SeriesKey = tuple[str, date, str, int]
+
+
+class Usage(Struct, frozen=True, tag="usage", tag_field="kind"):
+    """A batch of valid usage events of one account out of one partition of the usage topic, in arrival order.
+
+    The event columns have equal length. `at` is the event's place in `series`; `micros` its own time in microseconds since
+    the epoch (UTC); `offsets` and `indexes` say where it stood in the usage topic (index -1: a record of its own).
+    """
+
+    account: str
+    partition: int
+    series: list[SeriesKey]
+    at: list[int]
+    quantities: list[int]
+    sources: list[str]
+    ids: list[str]
+    micros: list[int]
+    offsets: list[int]
+    indexes: list[int]
+
+
+class Bound(Struct, frozen=True, tag="binding", tag_field="kind"):
+    """A workspace was bound to this account, or its binding changed."""
+
+    account: str
+    binding: WorkspaceBinding
+
+
+class PackageChanged(Struct, frozen=True, tag="package", tag_field="kind"):
+    """A package of this account was bought, changed or ended."""
+
+    account: str
+    package: Package
+
+
+class DaySettled(Struct, frozen=True, tag="settlement", tag_field="kind"):
+    """The day is final: what comes later revises its statement."""
+
+    account: str
+    day: date
+    at: Instant
+
+
+class Correction(Struct, frozen=True, tag="correction", tag_field="kind"):
+    """An operator's signed change of a series' day total."""
+
+    account: str
+    id: str
+    day: date
+    workspace: str
+    meter: str
+    retention_days: int
+    quantity: int
+    reason: str
+    operator: str
+    at: Instant
+    amount: Decimal | None = None
+
+
+AccountEvent = Usage | Bound | PackageChanged | DaySettled | Correction
+
+_decoder = msgspec.json.Decoder(AccountEvent)
+_encoder = msgspec.json.Encoder()
+
+
+def decode_account_event(value: bytes) -> AccountEvent:
+    """The event, or `msgspec.DecodeError`: this topic is ours, so that is a defect and not bad input."""
+    event: AccountEvent = _decoder.decode(value)
+    return event
+
+
+def encode_account_event(event: AccountEvent) -> bytes:
+    """JSON; `kind` comes first, so that a reader can tell usage apart without decoding."""
+    return _encoder.encode(event)

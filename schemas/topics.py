@@ -1,0 +1,53 @@
+"""The topics: names, keys and settings (contract.md, section 1)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+_DAYS_35_MS = 35 * 24 * 3600 * 1000
+#: Room for one account-event or state entry of a very large account; the broker's default of 1 MiB is too small.
+MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic without its prefix. `partitioned` topics share one partition count, the others have one partition."""
+
+    name: str
+    key: str
+    cleanup: Literal["delete", "compact"]
+    partitioned: bool = True
+
+    @property
+    def config(self) -> dict[str, str]:
+        """The broker settings that matter to correctness; `drawdown topics --check` compares them."""
+        shared = {"cleanup.policy": self.cleanup, "max.message.bytes": str(MESSAGE_BYTES_MAX)}
+        return shared | ({"retention.ms": str(_DAYS_35_MS)} if self.cleanup == "delete" else {})
+
+
+USAGE = Topic("usage", "workspace id", "delete")
+WORKSPACES = Topic("workspaces", "workspace id", "compact", partitioned=False)
+PACKAGES = Topic("packages", "package id", "compact", partitioned=False)
+ACCOUNT_EVENTS = Topic("account-events", "account id", "delete")
+LEDGER = Topic("ledger-changelog", "state entry", "compact")
+OVERAGE = Topic("overage", "account id", "delete")
+QUOTA_STATUS = Topic("quota-status", "account/day/meter/package", "compact")
+USAGE_TOTALS = Topic("usage-totals", "account id", "delete")
+ALERTS = Topic("alerts", "account id", "delete")
+STATEMENTS = Topic("statements", "account/day", "compact")
+DEAD_LETTERS = Topic("dead-letters", "the original key", "delete")
+
+TOPICS = (
+    USAGE,
+    WORKSPACES,
+    PACKAGES,
+    ACCOUNT_EVENTS,
+    LEDGER,
+    OVERAGE,
+    QUOTA_STATUS,
+    USAGE_TOTALS,
+    ALERTS,
+    STATEMENTS,
+    DEAD_LETTERS,
+)
