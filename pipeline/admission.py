@@ -69,6 +69,8 @@ def _field_error(value: bytes) -> str:
 
 def _with_path(message: str) -> str:
     """msgspec names the path last ("... - at `$.a.b`") and a missing field in the text; we put the path first."""
+    if message.startswith("$"):
+        return message
     text, _, where = message.partition(" - at `")
     path = where.rstrip("`") or "$"
     missing = text.partition("missing required field `")[2].rstrip("`")
@@ -98,3 +100,9 @@ def is_json(value: bytes) -> tuple[bool, str]:
     except orjson.JSONDecodeError as error:
         return False, str(error)
     return True, type(document).__name__
+
+
+def explain_document(value: bytes, error: Exception) -> tuple[Reason, str]:
+    """The code and the message for a binding or package that `error` refused."""
+    valid, message = is_json(value)
+    return (Reason.INVALID_FIELD, _with_path(str(error))) if valid else (Reason.NOT_JSON, message)

@@ -1,0 +1,95 @@
+"""The Faust app: group membership, assignment and supervision; what it feeds are the partitions of `agents.partitions`.
+
+A partition is opened when it is assigned (which fences its old owner) and closed when it is revoked, before Faust goes on.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import faust
+from faust.types import TP
+from mode.supervisors import CrashingSupervisor
+
+from agents.settings import Settings
+from agents.transport import ChunkSchema, ChunkTransport
+
+#: Chunks that Faust keeps per topic before it stops fetching.
+_CHUNKS_BUFFERED = 8
+
+
+class Pipeline(Protocol):
+    """What the app drives."""
+
+    async def assign(self, tps: set[TP], generation: int) -> None:
+        """Own exactly these source partitions from now on."""
+
+    async def revoke(self) -> None:
+        """Make durable what is folded, and let go of everything."""
+
+    async def take(self, tp: TP, generation: int, records: list[Any]) -> None:
+        """Process a chunk; returns when there is room for the next one."""
+
+
+class MeterApp(faust.App):
+    """A Faust app on the chunked transport."""
+
+    pipeline: Pipeline
+
+    def _new_transport(self) -> ChunkTransport:
+        return ChunkTransport(self.conf.broker_consumer, self)
+
+    async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        if not self.should_stop:
+            try:
+                await self.pipeline.assign(assigned, generation_id)
+            except Exception as error:
+                await self.crash(error)
+                return
+        await super()._on_partitions_assigned(assigned, generation_id)
+
+    async def _on_partitions_revoked(self, revoked: set[TP]) -> None:
+        await super()._on_partitions_revoked(revoked)
+        if not self.should_stop:
+            try:
+                await self.pipeline.revoke()
+            except Exception as error:
+                await self.crash(error)
+
+
+def create_app(settings: Settings, pipeline: Pipeline, topics: list[str]) -> MeterApp:
+    """The app with one agent a topic. An agent that raises stops the worker: it never skips a chunk."""
+    app = MeterApp(
+        settings.group,
+        broker=[f"kafka://{server}" for server in settings.kafka.split(",")],
+        agent_supervisor=CrashingSupervisor,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        stream_buffer_maxsize=_CHUNKS_BUFFERED,
+        stream_recovery_delay=0.0,
+        stream_wait_empty=False,
+        broker_session_timeout=settings.session_timeout,
+        broker_heartbeat_interval=settings.session_timeout / 4,
+        broker_request_timeout=max(40.0, settings.session_timeout * 2),
+        web_enabled=False,
+        reply_create_topic=False,
+        autodiscover=False,
+        datadir=settings.data_dir,
+    )
+    app.pipeline = pipeline
+    for name in topics:
+        _add_agent(app, name)
+    return app
+
+
+def _add_agent(app: MeterApp, name: str) -> None:
+    async def process(stream: Any) -> None:
+        async for event in stream.noack().events():
+            try:
+                await app.pipeline.take(event.message.tp, event.message.generation_id, event.value)
+            except Exception as error:
+                # Faust would go on to the next message; here nothing after a failure may be processed.
+                await app.crash(error)
+                raise
+
+    app.agent(app.topic(name, schema=ChunkSchema(), acks=False), name=f"agents.{name}")(process)

@@ -1,0 +1,111 @@
+"""The drawdown agent's stage: folds `account-events` in memory and turns a checkpoint into one transaction."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+import structlog
+
+from agents.kafka import newest_values, records_at
+from agents.metrics import EVENT_DELAY, EVENTS, OVERAGE_EVENTS
+from agents.route import dead_letter
+from agents.settings import Settings
+from agents.transactions import Commit, Send
+from pipeline.admission import Refusal, split_array
+from pipeline.duplicates import COUNTED
+from pipeline.ledger import Ledger, Refused
+from pipeline.outputs import Output
+from pipeline.routing import SINGLE
+from schemas.catalog import Catalog
+from schemas.log import decode_account_event
+from schemas.topics import LEDGER, OVERAGE, USAGE
+from schemas.wire import encode
+
+log = structlog.get_logger()
+
+#: Folded records after which a checkpoint does not wait for its interval.
+_RECORDS_MAX = 50_000
+
+
+class DrawdownStage:
+    """One partition of `account-events`: the only writer of the accounts in it."""
+
+    def __init__(self, settings: Settings, partition: int, catalog: Catalog) -> None:
+        self.interval = settings.checkpoint
+        self.ledger = Ledger(catalog, settings.horizon_days)
+        self._settings = settings
+        self._partition = partition
+        self._changelog = settings.topic_prefix + LEDGER.name
+        self._records = 0
+        self._oldest_ms: int | None = None
+
+    @property
+    def full(self) -> bool:
+        """Whether to make a checkpoint at once."""
+        return self._records >= _RECORDS_MAX
+
+    async def open(self, next_offset: int) -> None:
+        """Restore the ledger. It knows itself where to go on: its entries and offset were committed together."""
+        started = time.monotonic()
+        entries = await newest_values(self._settings, self._changelog, self._partition)
+        self.ledger.restore(entries)
+        log.info(
+            "ledger restored", partition=self._partition, entries=len(entries), next_offset=self.ledger.next_offset,
+            committed=next_offset, seconds=round(time.monotonic() - started, 3),
+        )  # fmt: skip
+
+    async def take(self, records: Iterable[Any]) -> None:
+        """Fold a chunk; what the ledger has passed changes nothing."""
+        fold = self.ledger.fold
+        for record in records:
+            fold(record.offset, decode_account_event(record.value))
+            self._records += 1
+            if self._oldest_ms is None:
+                self._oldest_ms = record.timestamp
+
+    async def collect(self) -> Commit | None:
+        """State entries, outputs, dead letters and the offset, as one commit."""
+        if not self.ledger.dirty:
+            return None
+        checkpoint = self.ledger.checkpoint(time.time_ns() // 1000)
+        sends: list[Send] = [(self._changelog, self._partition, key, value) for key, value in checkpoint.entries]
+        sends += (self._output(output) for output in checkpoint.outputs)
+        sends += await self._dead_letters(checkpoint.refused)
+        for (meter, outcome), count in checkpoint.outcomes.items():
+            EVENTS.labels(meter=meter, outcome="counted" if outcome == COUNTED else "duplicate").inc(count)
+        if self._oldest_ms is not None:
+            EVENT_DELAY.observe(max(0.0, time.time() - self._oldest_ms / 1000))
+        self._records, self._oldest_ms = 0, None
+        return Commit(sends, checkpoint.next_offset)
+
+    def _output(self, output: Output) -> Send:
+        topic, key, value = output
+        if topic is OVERAGE:
+            OVERAGE_EVENTS.inc()
+        return self._settings.topic_prefix + topic.name, None, key.encode(), encode(value)
+
+    async def _dead_letters(self, refused: list[Refused]) -> list[Send]:
+        """The fold knows where a refused event stood; its original bytes are read there."""
+        letters: list[Send] = []
+        topic = self._settings.topic_prefix + USAGE.name
+        for partition in {one.partition for one in refused}:
+            here = [one for one in refused if one.partition == partition]
+            values = await records_at(self._settings, topic, partition, {one.offset for one in here})
+            for one in here:
+                value = values.get(one.offset, b"")
+                index = None if one.index == SINGLE else one.index
+                elements = split_array(value) if index is not None else None
+                original = elements[index] if elements and index is not None else value
+                key = _subject(original)
+                refusal = Refusal(one.reason, one.message, original, one.offset, index, key)
+                letters.append(dead_letter(self._settings, topic, partition, refusal))
+        return letters
+
+
+def _subject(event: bytes) -> bytes | None:
+    """The event's workspace, which is the key of its record."""
+    subject = msgspec.json.decode(event).get("subject") if event else None
+    return subject.encode() if isinstance(subject, str) else None

@@ -1,0 +1,86 @@
+"""What we ask of Kafka outside the Faust app: committed offsets, a whole partition, a single record."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+
+from agents.settings import Settings
+from schemas.topics import MESSAGE_BYTES_MAX
+
+
+@asynccontextmanager
+async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """An admin client."""
+    client = AIOKafkaAdminClient(bootstrap_servers=settings.kafka)
+    await client.start()
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def committed_offsets(settings: Settings) -> dict[tuple[str, int], int]:
+    """(topic, partition) -> the first offset that the workers' group has not processed."""
+    async with admin(settings) as client:
+        offsets = await client.list_consumer_group_offsets(settings.group)
+    return {(tp.topic, tp.partition): meta.offset for tp, meta in offsets.items() if meta.offset >= 0}
+
+
+@asynccontextmanager
+async def reader(settings: Settings, topic: str, partition: int) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of one partition outside any group, that sees committed records only."""
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        isolation_level="read_committed",
+        max_partition_fetch_bytes=MESSAGE_BYTES_MAX,
+        fetch_max_wait_ms=100,
+    )
+    await consumer.start()
+    try:
+        consumer.assign([TopicPartition(topic, partition)])
+        yield consumer
+    finally:
+        await consumer.stop()
+
+
+async def newest_values(settings: Settings, topic: str, partition: int) -> dict[bytes, bytes]:
+    """The newest value of each key up to the partition's end; a tombstone removes its key."""
+    tp = TopicPartition(topic, partition)
+    values: dict[bytes, bytes] = {}
+    async with reader(settings, topic, partition) as consumer:
+        end = (await consumer.end_offsets([tp]))[tp]
+        await consumer.seek_to_beginning(tp)
+        while await consumer.position(tp) < end:
+            for record in await _fetch(consumer, tp):
+                if record.value is None:
+                    values.pop(record.key, None)
+                else:
+                    values[record.key] = record.value
+    return values
+
+
+async def records_at(settings: Settings, topic: str, partition: int, offsets: set[int]) -> dict[int, bytes]:
+    """The values at these offsets; one that retention has deleted is missing."""
+    tp = TopicPartition(topic, partition)
+    found: dict[int, bytes] = {}
+    async with reader(settings, topic, partition) as consumer:
+        beginning = (await consumer.beginning_offsets([tp]))[tp]
+        for offset in sorted(o for o in offsets if o >= beginning):
+            if offset in found:
+                continue
+            consumer.seek(tp, offset)
+            while await consumer.position(tp) <= offset:
+                found |= {r.offset: r.value or b"" for r in await _fetch(consumer, tp) if r.offset in offsets}
+    return found
+
+
+async def _fetch(consumer: AIOKafkaConsumer, tp: TopicPartition) -> list[ConsumerRecord[Any, Any]]:
+    batches = await consumer.getmany(tp, timeout_ms=500)
+    return [record for batch in batches.values() for record in batch]

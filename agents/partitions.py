@@ -1,0 +1,166 @@
+"""Source partitions that this worker owns: each takes chunks and commits, at intervals, in transactions of its own.
+
+The order of a commit, and what happens when the worker dies after each step:
+
+    fold the chunk           nothing was written; the chunk comes again
+    send state and outputs   the transaction is aborted by the next owner; readers of committed records never see it
+    send the offset          as above
+    commit                   all three are there, once; the next owner goes on behind them
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from time import monotonic
+from typing import Any, Protocol
+
+import structlog
+from aiokafka import TopicPartition
+from faust.types import TP
+
+from agents.kafka import committed_offsets
+from agents.metrics import CHECKPOINT_SECONDS, PROGRESS
+from agents.settings import Settings
+from agents.transactions import Commit, Transactor
+
+log = structlog.get_logger()
+
+
+class Stage(Protocol):
+    """What one source partition's records become."""
+
+    interval: float
+
+    @property
+    def full(self) -> bool:
+        """Whether to commit before the next chunk is taken."""
+
+    async def open(self, next_offset: int) -> None:
+        """Get ready to take records from `next_offset` on; the partition is fenced already."""
+
+    async def take(self, records: Iterable[Any]) -> None:
+        """Process records in order; those before the open offset are skipped."""
+
+    async def collect(self) -> Commit | None:
+        """What is to be committed now, or None."""
+
+
+class Partition:
+    """One owned source partition."""
+
+    def __init__(self, settings: Settings, tp: TP, generation: int, stage: Stage, crash: Callable[[Exception], None]):
+        self._stage = stage
+        self._generation = generation
+        self._crash = crash
+        self._tp = tp
+        self._transactor = Transactor(settings, TopicPartition(tp.topic, tp.partition))
+        self._lock = asyncio.Lock()
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._closing = asyncio.Event()
+        self._closed = False
+        self._task: asyncio.Task[None] | None = None
+
+    async def fence(self) -> None:
+        """Shut every earlier owner out."""
+        await self._transactor.start()
+
+    async def open(self, next_offset: int) -> None:
+        """Restore what there is to restore and start committing."""
+        await self._stage.open(next_offset)
+        self._task = asyncio.create_task(self._commit_at_intervals(), name=f"commit {self._tp}")
+
+    async def take(self, generation: int, records: list[Any]) -> None:
+        """Process a chunk; waits while the stage is full. A chunk fetched before a rebalance is dropped: it comes again."""
+        async with self._lock:
+            if self._closed or generation != self._generation:
+                return
+            await self._stage.take(records)
+            self._work.set()
+            self._room.clear()
+        if self._stage.full:
+            await self._room.wait()
+
+    async def _commit_at_intervals(self) -> None:
+        try:
+            while not self._closed:
+                await self._work.wait()
+                self._work.clear()
+                started = monotonic()
+                await self._commit()
+                took = monotonic() - started
+                if not self._stage.full:
+                    # A commit that is slow comes more seldom, so that it never takes more than a third of the time.
+                    await self._pause(max(self._stage.interval - took, 2 * took))
+        except Exception as error:
+            self._crash(error)
+
+    async def _pause(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._closing.wait(), seconds)
+
+    async def _commit(self) -> None:
+        async with self._lock:
+            commit = await self._stage.collect()
+            self._room.set()
+        if commit is not None:
+            with CHECKPOINT_SECONDS.labels(topic=self._tp.topic).time():
+                await self._transactor.commit(commit)
+            PROGRESS.mark()
+
+    async def close(self) -> None:
+        """Commit what is left, then let go. What cannot be committed any more is processed by the next owner."""
+        self._closed = True
+        self._closing.set()
+        self._work.set()
+        try:
+            if self._task is not None:
+                await self._task
+                await self._commit()
+        finally:
+            await self._transactor.stop()
+
+
+class Partitions:
+    """All source partitions that this worker owns."""
+
+    def __init__(self, settings: Settings, stages: dict[str, Callable[[int], Stage]]) -> None:
+        self._settings = settings
+        self._stages = stages
+        self._owned: dict[TP, Partition] = {}
+        self.crash: Callable[[Exception], None] = _raise
+
+    async def assign(self, tps: set[TP], generation: int) -> None:
+        """Fence first, then read where to go on: an offset read before could be moved by the old owner."""
+        await self.revoke()
+        partitions = {
+            tp: Partition(self._settings, tp, generation, self._stages[tp.topic](tp.partition), self.crash)
+            for tp in tps
+        }
+        self._owned = partitions
+        await asyncio.gather(*(partition.fence() for partition in partitions.values()))
+        offsets = await committed_offsets(self._settings)
+        await asyncio.gather(
+            *(partition.open(offsets.get((tp.topic, tp.partition), 0)) for tp, partition in partitions.items())
+        )
+        log.info("partitions assigned", count=len(tps), generation=generation)
+
+    async def revoke(self) -> None:
+        """Commit and close all."""
+        owned, self._owned = self._owned, {}
+        results = await asyncio.gather(*(partition.close() for partition in owned.values()), return_exceptions=True)
+        for error in results:
+            if isinstance(error, Exception):
+                raise error
+
+    async def take(self, tp: TP, generation: int, records: list[Any]) -> None:
+        """Hand a chunk to its partition; one of a partition that is gone is dropped."""
+        partition = self._owned.get(tp)
+        if partition is not None:
+            await partition.take(generation, records)
+
+
+def _raise(error: Exception) -> None:
+    raise error

@@ -1,0 +1,166 @@
+"""The inlets: what comes in by `usage`, `workspaces` and `packages` goes on to `account-events`, or to `dead-letters`."""
+
+from __future__ import annotations
+
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+
+from agents.metrics import EVENTS
+from agents.registry import Registry
+from agents.settings import Settings
+from agents.transactions import Commit, Send
+from pipeline.admission import Refusal, explain_document
+from pipeline.days import zone
+from pipeline.routing import Router
+from schemas.catalog import Catalog
+from schemas.log import AccountEvent, Bound, PackageChanged, encode_account_event
+from schemas.reasons import Reason
+from schemas.topics import ACCOUNT_EVENTS, DEAD_LETTERS
+from schemas.wire import DeadLetter, Package, WorkspaceBinding, encode
+
+#: Routed events after which a commit does not wait for its interval.
+_EVENTS_MAX = 50_000
+
+
+def dead_letter(settings: Settings, topic: str, partition: int, refusal: Refusal) -> Send:
+    """The record of a refused event."""
+    key = refusal.key
+    letter = DeadLetter(
+        topic=topic, partition=partition, offset=refusal.offset, index=refusal.index,
+        key=None if key is None else key.decode(errors="replace"), reason=refusal.reason, message=refusal.message,
+        value=b64encode(refusal.value).decode(), at=datetime.now(UTC),
+    )  # fmt: skip
+    EVENTS.labels(meter="", outcome="dead_letter").inc()
+    return settings.topic_prefix + DEAD_LETTERS.name, None, key or b"", encode(letter)
+
+
+class Inlet:
+    """What all inlets share: sends pile up between commits, and the offset goes with them."""
+
+    def __init__(self, settings: Settings, topic: str, partition: int) -> None:
+        self.interval = settings.route_interval
+        self._settings = settings
+        self._topic = topic
+        self._partition = partition
+        self._account_events = settings.topic_prefix + ACCOUNT_EVENTS.name
+        self._sends: list[Send] = []
+        self._events = 0
+        self._next_offset = 0
+        self._committed = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether to commit at once."""
+        return self._events >= _EVENTS_MAX
+
+    async def open(self, next_offset: int) -> None:
+        """Go on at the committed offset."""
+        self._next_offset = self._committed = next_offset
+
+    async def collect(self) -> Commit | None:
+        """What was routed since the last commit."""
+        if self._next_offset == self._committed:
+            return None
+        commit = Commit(self._sends, self._next_offset)
+        self._sends, self._events, self._committed = [], 0, self._next_offset
+        return commit
+
+    def _new(self, records: Iterable[Any]) -> list[Any]:
+        """The records that were not passed before."""
+        fresh = [record for record in records if record.offset >= self._next_offset]
+        if fresh:
+            self._next_offset = fresh[-1].offset + 1
+        return fresh
+
+    def _forward(self, event: AccountEvent) -> None:
+        self._sends.append((self._account_events, None, event.account.encode(), encode_account_event(event)))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._sends.append(dead_letter(self._settings, self._topic, self._partition, refusal))
+
+
+class UsageInlet(Inlet):
+    """Routes usage. The router and the registry are shared by all usage partitions of the worker."""
+
+    def __init__(self, settings: Settings, topic: str, partition: int, router: Router, registry: Registry) -> None:
+        super().__init__(settings, topic, partition)
+        self._router = router
+        self._registry = registry
+
+    async def take(self, records: Iterable[Any]) -> None:
+        """Route a chunk. If a workspace is unknown, read the registry up to now and route the chunk once more."""
+        fresh = self._new(records)
+        now = time.time_ns() // 1000
+        routed = self._router.route(self._partition, fresh, now)
+        if any(refusal.reason is Reason.UNKNOWN_WORKSPACE for refusal in routed.refusals):
+            known = self._registry.changes
+            await self._registry.refresh()
+            if self._registry.changes != known:
+                routed = self._router.route(self._partition, fresh, now)
+        for usage in routed.usages:
+            self._forward(usage)
+        for refusal in routed.refusals:
+            self._refuse(refusal)
+        self._events += routed.events
+
+
+class DocumentInlet(Inlet):
+    """Forwards documents of the operator: workspace bindings and packages. Tombstones end with the registry."""
+
+    def __init__(self, settings: Settings, topic: str, partition: int, parse: Callable[[bytes], AccountEvent]) -> None:
+        super().__init__(settings, topic, partition)
+        self._parse = parse
+
+    async def take(self, records: Iterable[Any]) -> None:
+        """One account event a document; one that is malformed is a dead letter."""
+        for record in self._new(records):
+            if record.value is None:
+                continue
+            try:
+                self._forward(self._parse(record.value))
+            except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+                reason, message = explain_document(record.value, error)
+                self._refuse(Refusal(reason, message, record.value, record.offset, None, record.key))
+
+
+def binding_parser(catalog: Catalog) -> Callable[[bytes], AccountEvent]:
+    """Strict bindings: the time zone exists, and retentions are tiers of known meters."""
+    decoder = msgspec.json.Decoder(WorkspaceBinding)
+
+    def parse(value: bytes) -> AccountEvent:
+        binding = decoder.decode(value)
+        try:
+            zone(binding.time_zone)
+        except (KeyError, ValueError, OSError):
+            raise ValueError(f"$.time_zone: {binding.time_zone!r} is no IANA time zone") from None
+        for meter, retention in binding.retention_days.items():
+            if meter not in catalog.meters or retention not in catalog.meters[meter].factors:
+                raise ValueError(f"$.retention_days.{meter}: no tier of {retention} days")
+        return Bound(binding.account, binding)
+
+    return parse
+
+
+def package_parser(catalog: Catalog) -> Callable[[bytes], AccountEvent]:
+    """Strict packages: known meters, each workspace once, a term that does not end before it begins."""
+    decoder = msgspec.json.Decoder(Package)
+
+    def parse(value: bytes) -> AccountEvent:
+        package = decoder.decode(value)
+        for meter in package.quotas:
+            if meter not in catalog.meters:
+                raise ValueError(f"$.quotas.{meter}: unknown meter")
+        if len(set(package.workspaces)) < len(package.workspaces):
+            raise ValueError("$.workspaces: a workspace is listed twice")
+        if package.expires < package.effective:
+            raise ValueError("$.expires: earlier than effective")
+        if package.kind == "traffic" and len(package.quotas) != 1:
+            raise ValueError("$.quotas: a traffic package has exactly one meter")
+        return PackageChanged(package.account, package)
+
+    return parse

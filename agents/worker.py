@@ -1,0 +1,127 @@
+"""One worker process: the Faust app with its partitions, the registry, the sink and `/metrics`, on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import Any
+
+import structlog
+from prometheus_client import start_http_server
+
+from agents.app import create_app
+from agents.drawdown import DrawdownStage
+from agents.metrics import INVARIANT_VIOLATIONS
+from agents.partitions import Partitions
+from agents.registry import Registry
+from agents.route import DocumentInlet, UsageInlet, binding_parser, package_parser
+from agents.settings import Settings
+from agents.sink import Sink
+from pipeline.admission import Limits
+from pipeline.days import MICROS_PER_SECOND
+from pipeline.law import LawBroken
+from pipeline.routing import Router
+from schemas.catalog import load_catalog
+from schemas.topics import ACCOUNT_EVENTS, PACKAGES, USAGE, WORKSPACES
+
+log = structlog.get_logger()
+
+EXIT_DONE, EXIT_FAILED = 0, 1
+
+
+def run(settings: Settings) -> int:
+    """Work until SIGTERM or SIGINT (exit code 0), or until something fails that a restart has to mend (1)."""
+    return asyncio.run(Worker(settings).work())
+
+
+class Worker:
+    """Wires everything together."""
+
+    def __init__(self, settings: Settings, *, sink: bool = True) -> None:
+        self._settings = settings
+        catalog = load_catalog(settings.catalog)
+        limits = Limits(
+            settings.record_bytes_max,
+            settings.record_events_max,
+            int(settings.future_tolerance * MICROS_PER_SECOND),
+            settings.horizon_days,
+        )
+        router = Router(catalog, limits)
+        self._registry = Registry(settings, router)
+        self._sink = Sink(settings) if sink else None
+        self._failure: asyncio.Future[None]
+        usage, workspaces, packages, account_events = (
+            settings.topic_prefix + topic.name for topic in (USAGE, WORKSPACES, PACKAGES, ACCOUNT_EVENTS)
+        )
+
+        def document(topic: str, parse: Any) -> Any:
+            return lambda partition: DocumentInlet(settings, topic, partition, parse)
+
+        stages: dict[str, Any] = {
+            usage: lambda partition: UsageInlet(settings, usage, partition, router, self._registry),
+            workspaces: document(workspaces, binding_parser(catalog)),
+            packages: document(packages, package_parser(catalog)),
+            account_events: lambda partition: DrawdownStage(settings, partition, catalog),
+        }
+        self._partitions = Partitions(settings, stages)
+        self._app = create_app(settings, self._partitions, list(stages))
+
+    async def work(self) -> int:
+        """Run until a signal or a failure; everything is closed afterwards."""
+        loop = asyncio.get_running_loop()
+        self._failure = loop.create_future()
+        stop = asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        if self._settings.metrics_port:
+            start_http_server(self._settings.metrics_port, self._settings.metrics_host)
+        self._partitions.crash = self._fail
+        await self._registry.start()
+        tasks = [self._guard(self._registry.follow()), self._guard(self._watch_app())]
+        if self._sink is not None:
+            tasks.append(self._guard(self._sink.run()))
+        await self._app.start()
+        log.info("worker started", kafka=self._settings.kafka, group=self._settings.group)
+        waiting = asyncio.ensure_future(stop.wait())
+        await asyncio.wait([waiting, self._failure], return_when=asyncio.FIRST_COMPLETED)
+        failed = self._failure.done()
+        if not failed:
+            await self._partitions.revoke()
+        await self._close([waiting, *tasks])
+        return EXIT_FAILED if failed else EXIT_DONE
+
+    async def _close(self, tasks: list[asyncio.Future[Any]]) -> None:
+        try:
+            await asyncio.wait_for(self._app.stop(), timeout=10)
+        except TimeoutError:
+            log.warning("the Faust app did not stop in time")
+        if self._sink is not None:
+            await self._sink.stop()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._registry.stop()
+
+    def _guard(self, work: Any) -> asyncio.Future[Any]:
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception as error:
+                self._fail(error)
+
+        return asyncio.ensure_future(guarded())
+
+    async def _watch_app(self) -> None:
+        """Faust keeps a crash to itself; the worker ends with it."""
+        while not self._app.crashed:
+            await asyncio.sleep(0.2)
+        raise self._app.crash_reason or RuntimeError("the Faust app crashed")
+
+    def _fail(self, error: Exception) -> None:
+        """The first failure ends the worker; nothing that is not committed is acknowledged."""
+        if isinstance(error, LawBroken):
+            INVARIANT_VIOLATIONS.inc()
+            log.critical("a law of the ledger is broken: nothing more is acknowledged", law=str(error))
+        if not self._failure.done():
+            log.error("worker stops", error=f"{type(error).__name__}: {error}", exc_info=error)
+            self._failure.set_result(None)
