@@ -1,0 +1,37 @@
+"""The ClickHouse client, and the settings that every insert carries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import clickhouse_connect
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import Error
+
+from agents.errors import Unreachable
+from agents.settings import Settings
+
+#: Defaults differ between server versions; an insert is one synchronous block set.
+INSERT_SETTINGS: dict[str, Any] = {
+    "async_insert": 0,
+    "insert_deduplicate": 1,
+    "input_format_skip_unknown_fields": 1,
+    "date_time_input_format": "best_effort",
+}
+_CONNECT_SECONDS = 5
+
+
+def connect(settings: Settings, *, database: bool = True) -> Client:
+    """A client of the settings' database; raises `Unreachable`. Threads may share it."""
+    try:
+        return clickhouse_connect.get_client(
+            dsn=settings.clickhouse,
+            username=settings.clickhouse_user,
+            password=settings.clickhouse_password.get_secret_value(),
+            database=settings.clickhouse_database if database else "default",
+            autogenerate_session_id=False,
+            connect_timeout=_CONNECT_SECONDS,
+        )
+    except (Error, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        raise Unreachable(f"ClickHouse at {settings.clickhouse} does not answer: {reason}") from None

@@ -1,0 +1,97 @@
+"""`drawdown migrate`: numbered, forward-only DDL, and the price list out of the catalog."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.resources import files
+
+from clickhouse_connect.driver.client import Client
+
+from agents.clickhouse import INSERT_SETTINGS, connect
+from agents.errors import CommandError
+from agents.settings import Settings
+from schemas.catalog import Catalog, load_catalog
+
+_RATES = (
+    "meter",
+    "retention_days",
+    "site",
+    "currency",
+    "price",
+    "unit_size",
+    "effective_from",
+    "is_default",
+    "updated",
+)
+
+
+def pending(settings: Settings) -> list[str]:
+    """The names of the files that are not applied yet; raises `CommandError` if an applied one was changed."""
+    with connect(settings, database=False) as client:
+        applied = _applied(client, settings.clickhouse_database)
+    return [name for name, _ in _scripts() if name not in applied]
+
+
+def migrate(settings: Settings) -> list[str]:
+    """Apply what is pending and refresh `rates`; the names that were applied. A second run changes nothing."""
+    catalog = load_catalog(settings.catalog)
+    database = settings.clickhouse_database
+    with connect(settings, database=False) as client:
+        client.command(f"CREATE DATABASE IF NOT EXISTS {database}")
+        client.command(
+            f"CREATE TABLE IF NOT EXISTS {database}.schema_migrations (name String, checksum String, at DateTime64(3, 'UTC'))"
+            " ENGINE = ReplacingMergeTree ORDER BY name"
+        )
+        applied = _applied(client, database)
+    done = []
+    with connect(settings) as client:
+        for name, text in _scripts():
+            if name not in applied:
+                _apply(client, text)
+                row = [name, _checksum(text), datetime.now(UTC)]
+                client.insert("schema_migrations", [row], column_names=["name", "checksum", "at"])
+                done.append(name)
+        client.insert("rates", list(_rates(catalog)), column_names=_RATES, settings=INSERT_SETTINGS)
+        client.command("OPTIMIZE TABLE rates FINAL")
+    return done
+
+
+def _apply(client: Client, text: str) -> None:
+    """Statement by statement; one that was applied by a run that was cut off, or by one beside us, is passed over."""
+    code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
+    for statement in filter(None, map(str.strip, code.split(";"))):
+        kind = next(k for k in ("TABLE", "MATERIALIZED VIEW", "VIEW") if statement.startswith(f"CREATE {k}"))
+        client.command(statement.replace(f"CREATE {kind}", f"CREATE {kind} IF NOT EXISTS", 1))
+
+
+def _applied(client: Client, database: str) -> set[str]:
+    if not client.command(f"EXISTS TABLE {database}.schema_migrations"):
+        return set()
+    rows = client.query(f"SELECT name, checksum FROM {database}.schema_migrations FINAL").result_rows
+    recorded = dict(rows)
+    for name, text in _scripts():
+        if name in recorded and recorded[name] != _checksum(text):
+            raise CommandError(f"{name} was changed after it had been applied; DDL only goes forward, in a new file")
+    return set(recorded)
+
+
+def _scripts() -> list[tuple[str, str]]:
+    folder = files("schemas").joinpath("clickhouse")
+    return sorted((file.name, file.read_text("utf-8")) for file in folder.iterdir() if file.name.endswith(".sql"))
+
+
+def _checksum(text: str) -> str:
+    return sha256(text.encode()).hexdigest()
+
+
+def _rates(catalog: Catalog) -> Iterator[list[object]]:
+    now = datetime.now(UTC)
+    for meter in catalog.meters.values():
+        for price in meter.prices:
+            default = price.retention_days == meter.default_retention
+            yield [
+                meter.key, price.retention_days, price.site, price.currency, price.price, meter.unit_size,
+                price.effective, default, now,
+            ]  # fmt: skip

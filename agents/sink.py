@@ -1,0 +1,177 @@
+"""The sink: committed Kafka values go into ClickHouse as they are, in batches; ClickHouse takes them apart.
+
+Offsets are committed after the insert, so a batch may come again in another cut: every table is keyed by the identity of its
+rows, so that changes nothing. While ClickHouse is away the same batch is tried again with back-off and nothing is read on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+
+import structlog
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.errors import CommitFailedError, IllegalStateError
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import DatabaseError, Error
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential_jitter
+
+from agents.clickhouse import INSERT_SETTINGS, connect
+from agents.errors import CommandError
+from agents.metrics import CLICKHOUSE_INSERT_FAILURES, CLICKHOUSE_INSERT_SECONDS
+from agents.settings import Settings
+from schemas.topics import ACCOUNT_EVENTS, ALERTS, DEAD_LETTERS, OVERAGE, QUOTA_STATUS, STATEMENTS, USAGE_TOTALS
+
+log = structlog.get_logger()
+
+_TABLES = {
+    OVERAGE: "overage_landing",
+    QUOTA_STATUS: "quota_landing",
+    USAGE_TOTALS: "totals_landing",
+    ALERTS: "alerts",
+    STATEMENTS: "statements",
+    DEAD_LETTERS: "dead_letters_landing",
+    ACCOUNT_EVENTS: "usage_landing",
+}
+#: Of the account events only usage has rows; `kind` is the first field that the encoder writes.
+_USAGE_PREFIX = b'{"kind":"usage"'
+#: ClickHouse's codes for input that it cannot parse: 6, 26, 27, 38, 41, 69, 72, 117, 130, 131, 321, 349.
+_CONTENT_CODES = ("6", "26", "27", "38", "41", "69", "72", "117", "130", "131", "321", "349")
+#: The client gives the group up only when it is dead, not while ClickHouse is away.
+_POLL_INTERVAL_MS = 24 * 3600 * 1000
+_BACKOFF_SECONDS_MAX = 10
+_RECORDS_MAX = 5_000
+
+_Row = tuple[TopicPartition, int, bytes]
+
+
+class RowRefused(CommandError):
+    """ClickHouse refuses a value of one of our own topics: a defect. The sink stops before it, and loses nothing."""
+
+
+class _Revoked(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Counts rebalances: what was read before one is not committed after it."""
+
+    def __init__(self) -> None:
+        self.rebalances = 0
+
+    def on_partitions_revoked(self, revoked: Any) -> None:
+        """Partitions move."""
+        self.rebalances += 1
+
+    def on_partitions_assigned(self, assigned: Any) -> None:
+        """Nothing to do."""
+
+
+class Sink:
+    """One consumer in the group `<group>-sink`; any number of processes may run one."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        topics = {t: table for t, table in _TABLES.items() if t is not ACCOUNT_EVENTS or settings.usage_events}
+        self._table_of = {settings.topic_prefix + topic.name: table for topic, table in topics.items()}
+        self._stopping = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._moves = _Revoked()
+        self._client: Client | None = None
+
+    async def run(self) -> None:
+        """Until `stop`. Raises `RowRefused`, and `KafkaError` when Kafka is gone for good."""
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self._settings.kafka,
+            group_id=f"{self._settings.group}-sink",
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            max_poll_interval_ms=_POLL_INTERVAL_MS,
+            session_timeout_ms=int(self._settings.session_timeout * 1000),
+            heartbeat_interval_ms=int(self._settings.session_timeout * 1000 / 4),
+            fetch_max_wait_ms=100,
+        )
+        consumer.subscribe(list(self._table_of), listener=self._moves)
+        await consumer.start()
+        try:
+            while not self._stopping.is_set():
+                await self._batch(consumer)
+        finally:
+            self._stopped.set()
+            await consumer.stop()
+
+    async def stop(self) -> None:
+        """End after the batch under way; if ClickHouse is away, at once: what is not committed comes again."""
+        self._stopping.set()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._stopped.wait(), timeout=5)
+
+    async def _batch(self, consumer: AIOKafkaConsumer) -> None:
+        """Read for at most an interval, insert, commit."""
+        rebalances = self._moves.rebalances
+        rows: dict[str, list[_Row]] = defaultdict(list)
+        offsets: dict[TopicPartition, int] = {}
+        deadline, size = monotonic() + self._settings.sink_interval, 0
+        while size < self._settings.sink_bytes and (left := deadline - monotonic()) > 0:
+            for tp, records in (await consumer.getmany(timeout_ms=int(left * 1000), max_records=_RECORDS_MAX)).items():
+                offsets[tp] = records[-1].offset + 1
+                size += self._sort(tp, records, rows[self._table_of[tp.topic]])
+        for table, some in rows.items():
+            if some:
+                await self._insert(table, some)
+        if offsets and self._moves.rebalances == rebalances:
+            # A rebalance after this check makes the commit fail, and the rows come again.
+            with suppress(CommitFailedError, IllegalStateError):
+                await consumer.commit(offsets)
+
+    @staticmethod
+    def _sort(tp: TopicPartition, records: Iterable[ConsumerRecord[bytes, bytes]], rows: list[_Row]) -> int:
+        """Append the records that are rows; their size."""
+        fresh = [(tp, record.offset, record.value) for record in records if record.value is not None]
+        if tp.topic.endswith(ACCOUNT_EVENTS.name):
+            fresh = [row for row in fresh if row[2].startswith(_USAGE_PREFIX)]
+        rows += fresh
+        return sum(len(value) for _, _, value in fresh)
+
+    async def _insert(self, table: str, rows: list[_Row]) -> None:
+        """Insert once; a value that is refused for its content is searched for by halves."""
+        block = b"\n".join(value for _, _, value in rows)
+        try:
+            async for attempt in AsyncRetrying(
+                retry=retry_if_exception(self._is_passing),
+                wait=wait_exponential_jitter(initial=0.1, max=_BACKOFF_SECONDS_MAX),
+                after=_count_failure,
+                reraise=True,
+            ):
+                with attempt, CLICKHOUSE_INSERT_SECONDS.labels(table=table).time():
+                    await asyncio.to_thread(self._insert_now, table, block)
+        except DatabaseError as error:
+            if len(rows) == 1:
+                tp, offset, _ = rows[0]
+                raise RowRefused(
+                    f"ClickHouse refuses {tp.topic}[{tp.partition}]@{offset} for {table}: {error}"
+                ) from error
+            middle = len(rows) // 2
+            await self._insert(table, rows[:middle])
+            await self._insert(table, rows[middle:])
+
+    def _insert_now(self, table: str, block: bytes) -> None:
+        if self._client is None:
+            self._client = connect(self._settings)
+        self._client.raw_insert(table, insert_block=block, fmt="JSONEachRow", settings=INSERT_SETTINGS)
+
+    def _is_passing(self, error: BaseException) -> bool:
+        """Whether to try again: everything but a refusal of the content, and not while stopping."""
+        if self._stopping.is_set():
+            return False
+        if isinstance(error, DatabaseError):
+            return not any(f"Code: {code}." in str(error) for code in _CONTENT_CODES)
+        return isinstance(error, Error | CommandError | OSError)
+
+
+def _count_failure(state: RetryCallState) -> None:
+    CLICKHOUSE_INSERT_FAILURES.inc()
+    error = state.outcome.exception() if state.outcome else None
+    log.warning("ClickHouse insert failed; trying again", attempt=state.attempt_number, error=str(error)[:300])
