@@ -39,6 +39,9 @@ class MeterApp(faust.App):
     def _new_transport(self) -> ChunkTransport:
         return ChunkTransport(self.conf.broker_consumer, self)
 
+    def _create_directories(self) -> None:
+        """None: a worker keeps nothing on disk."""
+
     async def _on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         if not self.should_stop:
             try:
@@ -74,7 +77,6 @@ def create_app(settings: Settings, pipeline: Pipeline, topics: list[str]) -> Met
         web_enabled=False,
         reply_create_topic=False,
         autodiscover=False,
-        datadir=settings.data_dir,
     )
     app.pipeline = pipeline
     for name in topics:

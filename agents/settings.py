@@ -42,8 +42,6 @@ class Settings(BaseSettings):
     sink_bytes: int = Field(
         8 * 1024 * 1024, ge=1024, description="bytes after which a ClickHouse batch is sent at once"
     )
-    store: Literal["memory", "rocksdb"] = Field("memory", description="where a worker keeps its copy of the state")
-    data_dir: Path = Field(Path(".drawdown/worker"), description="folder of the rocksdb store")
     session_timeout: Seconds = Field(10.0, description="seconds after which a silent worker loses its partitions")
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics on loopback; 0 = none")
     metrics_host: str = Field("127.0.0.1", description="address of /metrics")

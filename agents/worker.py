@@ -82,7 +82,7 @@ class Worker:
             tasks.append(self._guard(self._sink.run()))
         await self._app.start()
         log.info("worker started", kafka=self._settings.kafka, group=self._settings.group)
-        waiting = asyncio.ensure_future(stop.wait())
+        waiting: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
         await asyncio.wait([waiting, self._failure], return_when=asyncio.FIRST_COMPLETED)
         failed = self._failure.done()
         if not failed:

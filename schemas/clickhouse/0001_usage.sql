@@ -9,17 +9,17 @@ CREATE TABLE usage_landing (
 CREATE TABLE usage_events (
     account LowCardinality(String), day Date, workspace String, meter LowCardinality(String), retention_days UInt32,
     source LowCardinality(String), id String, quantity UInt64, time DateTime64(6, 'UTC'),
-    partition UInt32, offset UInt64, index Int32
+    partition UInt32, offset UInt64, `index` Int32
 ) ENGINE = ReplacingMergeTree PARTITION BY toYYYYMM(day)
-ORDER BY (account, day, workspace, meter, partition, offset, index);
+ORDER BY (account, day, workspace, meter, partition, offset, `index`);
 
 CREATE MATERIALIZED VIEW usage_events_mv TO usage_events AS
 SELECT account, series[place + 1].2 AS day, series[place + 1].1 AS workspace, series[place + 1].3 AS meter,
     series[place + 1].4 AS retention_days, source, id, quantity, fromUnixTimestamp64Micro(micro, 'UTC') AS time,
-    partition, offset, index
+    partition, offset, `index`
 FROM usage_landing
 ARRAY JOIN at AS place, quantities AS quantity, sources AS source, ids AS id, micros AS micro, offsets AS offset,
-    indexes AS index;
+    indexes AS `index`;
 
 CREATE TABLE totals_landing (
     account String, day Date, version UInt64, at DateTime64(6, 'UTC'), counted UInt64, duplicates UInt64, conflicts UInt64,

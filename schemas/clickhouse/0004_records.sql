@@ -13,14 +13,14 @@ CREATE TABLE statements (
 ) ENGINE = ReplacingMergeTree(version) PARTITION BY toYYYYMM(day) ORDER BY (account, day, revision);
 
 CREATE TABLE dead_letters_landing (
-    topic String, partition UInt32, offset UInt64, index Nullable(Int32), key Nullable(String), reason String,
+    topic String, partition UInt32, offset UInt64, `index` Nullable(Int32), key Nullable(String), reason String,
     message String, value String, at DateTime64(6, 'UTC')
 ) ENGINE = Null;
 
 CREATE TABLE dead_letters (
-    topic LowCardinality(String), partition UInt32, offset UInt64, index Int32, key Nullable(String),
+    topic LowCardinality(String), partition UInt32, offset UInt64, `index` Int32, key Nullable(String),
     reason LowCardinality(String), message String, value String, at DateTime64(6, 'UTC')
-) ENGINE = ReplacingMergeTree ORDER BY (topic, partition, offset, index);
+) ENGINE = ReplacingMergeTree ORDER BY (topic, partition, offset, `index`);
 
 CREATE MATERIALIZED VIEW dead_letters_mv TO dead_letters AS
-SELECT topic, partition, offset, ifNull(index, -1) AS index, key, reason, message, value, at FROM dead_letters_landing;
+SELECT topic, partition, offset, ifNull(`index`, -1) AS `index`, key, reason, message, value, at FROM dead_letters_landing;
