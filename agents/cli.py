@@ -1,0 +1,218 @@
+"""The `drawdown` command."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from aiokafka.errors import KafkaError
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from agents.clickhouse import connect
+from agents.errors import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_WRONG_USE, CommandError
+from agents.logs import configure_logs
+from agents.migrate import migrate as apply_migrations
+from agents.migrate import pending
+from agents.probe import require_clickhouse, require_kafka
+from agents.quota import newest_quotas, quota_table
+from agents.settings import Settings, SettingsInvalid, load_settings
+from agents.topics import describe_topics, ensure_topics
+from schemas.catalog import CatalogInvalid, load_catalog
+
+app = typer.Typer(
+    help="Drawdown: a streaming usage meter.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+console = Console()
+
+ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML); DRAWDOWN_* variables win.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+CheckOption = Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if something differs.")]
+DirOption = Annotated[Path, typer.Option("--dir", help="Where the state is kept; it survives a restart.")]
+PortsOption = Annotated[str, typer.Option("--ports", help="'auto' picks free ports; 'default' takes 9092 and 8123.")]
+
+
+def _load(config: Path | None) -> Settings:
+    settings = load_settings(config)
+    configure_logs(settings)
+    return settings
+
+
+def _print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, default=str))
+
+
+@app.command()
+def up(
+    config: ConfigOption = None,
+    directory: DirOption = Path(".drawdown"),
+    only: Annotated[str, typer.Option(help="Parts to start, with commas.")] = "kafka,clickhouse,worker",
+    ports: PortsOption = "default",
+    ready_file: Annotated[Path | None, typer.Option(help="Write the addresses here once everything answers.")] = None,
+) -> None:
+    """Start everything on this machine for development; Ctrl-C stops it all."""
+    from agents.local.up import Up  # the servers of a laptop are not part of production's start
+
+    with Up(_load(config), directory, only.split(","), auto_ports=ports == "auto") as running:
+        if ready_file is not None:
+            running.write_ready(ready_file)
+        table = Table(title="Drawdown is up", title_justify="left", box=None, show_header=False, pad_edge=False)
+        for name, value in (
+            ("Kafka", running.settings.kafka), ("ClickHouse", running.settings.clickhouse),
+            ("state", str(directory)), ("logs", str(directory / "logs")),
+        ):  # fmt: skip
+            table.add_row(f"[bold]{name}[/]", value)
+        console.print(table, "[dim]Ctrl-C stops everything[/]")
+        code = running.watch(console)
+    raise typer.Exit(code)
+
+
+@app.command()
+def demo(
+    config: ConfigOption = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything running afterwards.")] = False,
+) -> None:
+    """Play the purchase page's example beside a busy fleet, and check every figure."""
+    from agents.demo import run_demo  # only here
+
+    raise typer.Exit(run_demo(_load(config), console, keep=keep))
+
+
+@app.command()
+def bench(
+    events: Annotated[int, typer.Option(help="Single-event messages to meter.", min=10_000)] = 2_000_000,
+    workspaces: Annotated[int, typer.Option(help="Workspaces that send them.", min=1)] = 1_000,
+) -> None:
+    """Measure bare aiokafka, a stock Faust agent and the whole worker in one run on this machine."""
+    from agents.bench import run_bench  # only here
+
+    raise typer.Exit(run_bench(console, events, workspaces))
+
+
+@app.command()
+def worker(config: ConfigOption = None) -> None:
+    """Run one worker process."""
+    from agents.worker import run  # imports Faust, which is slow to load
+
+    settings = _load(config)
+    require_kafka(settings)
+    require_clickhouse(settings)
+    missing = [state.name for state in asyncio.run(describe_topics(settings)) if not state.partitions]
+    if missing:
+        raise CommandError(f"topics are missing ({', '.join(missing)}); run `drawdown topics`")
+    if waiting := pending(settings):
+        raise CommandError(f"migrations are pending ({', '.join(waiting)}); run `drawdown migrate`")
+    raise typer.Exit(run(settings))
+
+
+@app.command()
+def topics(config: ConfigOption = None, check: CheckOption = False, as_json: JsonOption = False) -> None:
+    """Create the Kafka topics, show them and check their settings."""
+    settings = _load(config)
+    require_kafka(settings)
+    if not check:
+        asyncio.run(ensure_topics(settings))
+    states = asyncio.run(describe_topics(settings))
+    if as_json:
+        rows = [
+            {"topic": s.name, "partitions": s.partitions, "cleanup": s.cleanup, "differences": s.differences}
+            for s in states
+        ]
+        _print_json(rows)
+    else:
+        table = Table("topic", "partitions", "cleanup", "state", box=None, header_style="bold", pad_edge=False)
+        for s in states:
+            table.add_row(
+                s.name,
+                str(s.partitions),
+                s.cleanup,
+                f"[red]{'; '.join(s.differences)}[/]" if s.differences else "[green]ok[/]",
+            )
+        console.print(table)
+    raise typer.Exit(EXIT_FAILED if any(s.differences for s in states) else 0)
+
+
+@app.command()
+def migrate(config: ConfigOption = None, check: CheckOption = False, as_json: JsonOption = False) -> None:
+    """Apply the ClickHouse migrations and the price list."""
+    settings = _load(config)
+    names = pending(settings) if check else apply_migrations(settings)
+    if as_json:
+        _print_json({"pending" if check else "applied": names})
+    else:
+        console.print(f"{'pending' if check else 'applied'}: {', '.join(names) or 'nothing'}")
+    raise typer.Exit(EXIT_FAILED if check and names else 0)
+
+
+@app.command("check-config")
+def check_config(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Validate settings and catalog, and show the settings without secrets."""
+    settings = load_settings(config)
+    load_catalog(settings.catalog)
+    values = settings.model_dump(mode="json")
+    if as_json:
+        _print_json(values)
+        return
+    table = Table("variable", "value", "meaning", box=None, header_style="bold", pad_edge=False)
+    for name, field in type(settings).model_fields.items():
+        table.add_row(f"DRAWDOWN_{name.upper()}", str(values[name]), f"[dim]{field.description}[/]")
+    console.print(table)
+
+
+@app.command()
+def quota(
+    account: str,
+    config: ConfigOption = None,
+    day: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Default: today (UTC).")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """An account's quotas of a day as a live table; once with --json, or when the output is no terminal."""
+    settings = _load(config)
+    when = (day or datetime.now(UTC)).date()
+    with connect(settings) as client:
+        rows = newest_quotas(client, account, when)
+        if as_json:
+            _print_json(rows)
+        elif not rows:
+            raise CommandError(f"account {account!r} has no package on {when}")
+        elif not console.is_terminal:
+            console.print(quota_table(rows, f"{account}, {when}"))
+        else:
+            with Live(console=console) as live:
+                while True:
+                    live.update(quota_table(newest_quotas(client, account, when), f"{account}, {when}"))
+                    time.sleep(0.5)
+
+
+def main() -> None:
+    """Every foreseeable failure is one clear line and the documented exit code."""
+    try:
+        app()
+    except CommandError as error:
+        _fail(str(error), error.exit_code)
+    except (SettingsInvalid, CatalogInvalid) as error:
+        _fail(str(error), EXIT_WRONG_USE)
+    except (KafkaError, ClickHouseError) as error:
+        _fail(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", EXIT_UNREACHABLE)
+    except KeyboardInterrupt:
+        sys.exit(0)
+
+
+def _fail(message: str, code: int) -> None:
+    typer.echo(f"drawdown: {message}", err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()
