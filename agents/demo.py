@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -148,9 +149,11 @@ def run_demo(settings: Settings, console: Console, *, keep: bool) -> int:
         settings = settings.model_copy(update=names | {"group": f"drawdown-demo-{run}"})
     directory = Path(tempfile.mkdtemp(prefix="drawdown-demo-"))
     try:
-        with console.status("starting Kafka, ClickHouse and a worker (the first time, Kafka is fetched)"):
-            running = Up(settings, directory, ("kafka", "clickhouse", "worker"), auto_ports=True).__enter__()
-        with running, connect(running.settings) as client:
+        with ExitStack() as stack:
+            with console.status("starting Kafka, ClickHouse and a worker (the first time, Kafka is fetched)"):
+                up = Up(settings, directory, ("kafka", "clickhouse", "worker"), auto_ports=True)
+                running = stack.enter_context(up)
+                client = stack.enter_context(connect(running.settings))
             script = write_script(load_catalog(settings.catalog), datetime.now(UTC))
             asyncio.run(_play(running.settings, script, client, console))
             right = _report(client, script, console)
@@ -243,6 +246,19 @@ def _figures(client: Client, script: Script) -> list[tuple[str, Any, Any]]:
         *((f"  {name.replace('_', ' ')}", found[name], script.outcomes[name]) for name in ("counted", "duplicate", "dead_letter")),
         ("day totals that differ", len(set(script.totals.items()) ^ {((w, m, r), q) for w, m, r, q in totals}), 0),
         ("covered + overage", covered_and_over, listed),
-        ("fleet charge, CNY", one(f"SELECT sum(amount) FROM rated_overage WHERE account != '{_EXAMPLE}'"),
-         one(f"SELECT sum(units * price) FROM rated_overage WHERE account != '{_EXAMPLE}'")),
+        ("fleet charge, CNY", one(f"SELECT sum(amount) FROM rated_overage WHERE account != '{_EXAMPLE}'"),  # noqa: S608
+         _charge(client, load_catalog(), script.day)),
     ]  # fmt: skip
+
+
+def _charge(client: Client, catalog: Catalog, day: date) -> Decimal:
+    """The fleet's charge once more, rated here and not in ClickHouse."""
+    rows = client.query("SELECT meter, retention_days, quantity FROM overage WHERE account != {example:String}",
+                        parameters={"example": _EXAMPLE}).result_rows  # fmt: skip
+    total = Decimal(0)
+    for name, retention, quantity in rows:
+        meter = catalog.meters[name]
+        tier = meter.default_retention if retention is None else retention
+        price = catalog.price(name, tier, "cn", "CNY", day) or Decimal(0)
+        total += Decimal(quantity * 100 // meter.unit_size) / 100 * price
+    return total

@@ -16,9 +16,11 @@ from datetime import date, timedelta
 from functools import lru_cache
 from hashlib import blake2b
 
+import msgspec
+
 from pipeline.account import Account, Day
 from pipeline.days import day_of
-from pipeline.duplicates import CONFLICT, COUNTED, DUPLICATE, DuplicateMemory, contents_of
+from pipeline.duplicates import COUNTED, DUPLICATE, DuplicateMemory, contents_of
 from pipeline.entries import (
     Entry,
     account_entry,
@@ -107,6 +109,8 @@ class Ledger:
 
     def _count(self, account: Account, event: Usage) -> None:
         """Law 7: every event of the batch ends as exactly one of counted, duplicate, refused."""
+        if any(day < self.floor for _, day, _, _ in event.series):
+            event = self._without_late(event)
         days = [day.toordinal() for _, day, _, _ in event.series]
         contents = contents_of([_seed(name) for name in event.series], event.at, event.quantities, event.micros)
         outcomes = self._seen.admit(
@@ -117,9 +121,26 @@ class Ledger:
             if outcome == COUNTED:
                 fresh[place].append(quantity)
         for name, quantities in zip(event.series, fresh, strict=True):
-            self._add(account, name, quantities)
+            if quantities:
+                self._add(account, name, quantities)
         if outcomes.count(COUNTED) < len(outcomes):
             self._uncounted(account, event, outcomes)
+
+    def _without_late(self, event: Usage) -> Usage:
+        """The batch without the events of days that the state has dropped; they are refused."""
+        kept = []
+        for i, place in enumerate(event.at):
+            if event.series[place][1] >= self.floor:
+                kept.append(i)
+            else:
+                position = event.partition, event.offsets[i], event.indexes[i]
+                message = f"{event.series[place][1]} is past the horizon of the ledger"
+                self._refused.append(Refused(*position, Reason.TOO_LATE, message))
+        columns = {
+            name: [getattr(event, name)[i] for i in kept]
+            for name in ("at", "quantities", "sources", "ids", "micros", "offsets", "indexes")
+        }
+        return msgspec.structs.replace(event, **columns)
 
     def _add(self, account: Account, name: SeriesKey, quantities: list[int]) -> None:
         workspace, when, meter, retention_days = name
@@ -129,7 +150,7 @@ class Ledger:
         if self._catalog.meters[meter].aggregation == "sum":
             series.total += sum(quantities)
         else:
-            series.total = max(before, *quantities) if quantities else before
+            series.total = max(before, *quantities)
         ensure(series.total >= before, "law 5: totals only grow with usage", series.key)
         day.counted += len(quantities)
         day.dirty_series.add(series.index)
@@ -139,11 +160,13 @@ class Ledger:
         message = "the identity (source, id) was counted with another content"
         for i, (place, outcome) in enumerate(zip(event.at, outcomes, strict=True)):
             _, when, meter, _ = event.series[place]
-            day = account.days[when]
+            if outcome == COUNTED:
+                continue
+            day = account.touch(self._catalog, when, meter)
             if outcome == DUPLICATE:
                 day.duplicates += 1
                 self._outcomes[meter, DUPLICATE] += 1
-            elif outcome == CONFLICT:
+            else:
                 day.conflicts += 1
                 position = event.partition, event.offsets[i], event.indexes[i]
                 self._refused.append(Refused(*position, Reason.CONFLICTING_DUPLICATE, message))

@@ -33,8 +33,7 @@ def outputs_of(catalog: Catalog, account: Account, at_micros: int) -> Iterator[O
     at = to_instant(at_micros)
     for when in sorted(account.dirty_days):
         day = account.days[when]
-        if day.dirty_series:
-            yield USAGE_TOTALS, account.account, _totals(catalog, account, when, day, at)
+        yield USAGE_TOTALS, account.account, _totals(catalog, account, when, day, at)
         for meter in sorted(day.dirty_meters):
             before, now = day.published[meter], account.draw(catalog, when, meter)
             yield from _overage(account, when, meter, before, now, at)

@@ -1,180 +1,264 @@
-"""The catalog: meters with their retention tiers and prices, plans and traffic packages.
+"""The catalog: meters with their conversion factors and prices, plans and traffic packages.
 
-The packaged files hold the figures of the vendor's public pages; an operator's own file (`DRAWDOWN_CATALOG`) of the same
-form adds to them, and replaces a meter, plan or traffic package of the same key as a whole.
+The packaged files (`schemas/catalog/*.toml`) come first; an operator's own file of the same form may add to them, but never
+redefine what is there: a meter's meaning must not change under a ledger that was counted with it.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
-from importlib.resources import files
+from importlib import resources
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
 
-import msgspec
-from msgspec import Meta, Struct
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-_FILES = ("meters.toml", "packages.toml")
-_KEY = "^[a-z][a-z0-9_]*$"
+Aggregation = Literal["sum", "max"]
 
-Factor = Annotated[int, Meta(ge=1, le=1000)]
-Quantity = Annotated[int, Meta(ge=1, le=10**18)]
+_FILES = ("meters.toml", "prices.toml", "plans.toml", "traffic.toml")
+#: A price without a date holds since ever; also the first day that ClickHouse's `Date` knows.
+_SINCE_EVER = date(1970, 1, 1)
+#: TOML keys are text, so retentions are parsed here; 0 stands for "no tiers".
+_Retention = Annotated[int, Field(ge=0, le=3650, strict=False)]
+_Key = Annotated[str, Field(pattern="^[a-z][a-z0-9_]{0,63}$")]
+_Money = Annotated[str, Field(pattern=r"^\d{1,12}(\.\d{1,6})?$")]
+_Currency = Annotated[str, Field(pattern="^[A-Z]{3}$")]
+_Quota = Annotated[int, Field(ge=1, le=10**18)]
+_T = TypeVar("_T")
 
 
 class CatalogInvalid(Exception):
-    """Everything that is wrong with the catalog, one line each."""
+    """Everything that is wrong with the catalog, one error a line; exit code 2."""
 
 
-class Price(Struct, frozen=True):
-    """The price of one unit (`Meter.unit_size` of the meter's own unit) of a day, from `effective` on."""
+@dataclass(frozen=True, slots=True)
+class Price:
+    """`price` of one `unit_size` of a meter with this retention (0: no tiers), at a site, from the day `effective` on."""
 
+    meter: str
+    retention_days: int
     site: str
     currency: str
-    retention_days: int
-    price: Decimal
     effective: date
+    price: Decimal
 
 
-class Meter(Struct, frozen=True):
-    """A billing item. `factors` maps each retention (days; 0 = the meter has none) to its conversion factor."""
+@dataclass(frozen=True, slots=True)
+class Meter:
+    """A billing item. `factors`: retention in days -> conversion factor; a meter without tiers has the one retention 0.
+
+    `unit_size` quantities are one priced unit; `free_daily` is the Free plan's limit a day, None where there is none.
+    """
 
     key: str
-    title: str
+    name: str
     unit: str
     unit_size: int
-    aggregation: Literal["sum", "max"]
+    aggregation: Aggregation
     default_retention: int
     factors: Mapping[int, int]
+    free_daily: int | None
     prices: tuple[Price, ...]
-    free_daily_limit: int | None = None
 
 
-class Plan(Struct, frozen=True):
-    """A plan package on sale: daily quotas in converted quantity, and the price of the whole term."""
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """A plan package: `quotas` a day in converted quantities, for `term_days` days; prices are for the whole term."""
 
-    title: str
-    term_days: Annotated[int, Meta(ge=1)]
+    key: str
+    name: str
+    term_days: int
+    price: Decimal
+    payg_price: Decimal
+    currency: str
+    quotas: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficPackage:
+    """A traffic package: `quota` of one meter a day, in converted quantity, at `price` a day, before discounts."""
+
+    key: str
+    meter: str
+    quota: int
     price: Decimal
     currency: str
-    quotas: dict[str, Quantity]
 
 
-class TrafficPackage(Struct, frozen=True):
-    """An add-on daily quota of one meter, bought in multiples of `capacity`."""
-
-    capacity: Quantity
-    price_per_day: Decimal
-    currency: str
-
-
-class Catalog(Struct, frozen=True):
-    """Everything that is on sale, by key."""
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Everything that can be metered and sold."""
 
     meters: Mapping[str, Meter]
     plans: Mapping[str, Plan]
     traffic: Mapping[str, TrafficPackage]
+    #: (meter, retention, site, currency) -> prices, newest first.
+    _prices: Mapping[tuple[str, int, str, str], tuple[Price, ...]] = field(repr=False)
 
     def price(self, meter: str, retention_days: int, site: str, currency: str, day: date) -> Decimal | None:
-        """The price of a unit on a day, or None when the catalog has none."""
-        newest = max(
-            (
-                p
-                for p in self.meters[meter].prices
-                if (p.site, p.currency, p.retention_days) == (site, currency, retention_days) and p.effective <= day
-            ),
-            key=lambda p: p.effective,
-            default=None,
-        )
-        return newest.price if newest else None
+        """The price of one unit on that day; None when the price list has none."""
+        prices = self._prices.get((meter, retention_days, site, currency), ())
+        return next((p.price for p in prices if p.effective <= day), None)
 
 
-class _MeterDocument(Struct, frozen=True, forbid_unknown_fields=True):
-    """A meter as it is written in TOML."""
+class _Entry(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
-    title: str
+
+class _MeterEntry(_Entry):
+    name: str
     unit: str
-    unit_size: Quantity
-    aggregation: Literal["sum", "max"]
+    unit_size: int = Field(ge=1, le=10**15)
+    aggregation: Aggregation
+    factors: dict[_Retention, Annotated[int, Field(ge=1, le=1000)]] = Field(min_length=1)
     default_retention: int
-    factors: dict[str, Factor]
-    prices: list[dict[str, Any]] = []
-    free_daily_limit: Quantity | None = None
+    free_daily: int | None = Field(None, ge=0)
 
 
-_T = TypeVar("_T")
+class _PriceEntry(_Entry):
+    meter: str
+    site: Annotated[str, Field(min_length=1, max_length=64)]
+    currency: _Currency
+    effective: date = Field(_SINCE_EVER, ge=_SINCE_EVER)
+    price: dict[_Retention, _Money] = Field(min_length=1)
+
+
+class _PlanEntry(_Entry):
+    name: str
+    term_days: int = Field(ge=1, le=36_600)
+    price: _Money
+    payg_price: _Money
+    currency: _Currency
+    quotas: dict[str, _Quota] = Field(min_length=1)
+
+
+class _TrafficEntry(_Entry):
+    meter: str
+    quota: _Quota
+    price: _Money
+    currency: _Currency
+
+
+class _File(_Entry):
+    """One catalog file; every file may have every section."""
+
+    meters: dict[_Key, _MeterEntry] = {}
+    prices: list[_PriceEntry] = []
+    plans: dict[_Key, _PlanEntry] = {}
+    traffic: dict[_Key, _TrafficEntry] = {}
 
 
 def load_catalog(extra: Path | None = None) -> Catalog:
-    """The packaged catalog with the operator's file on top. Raises `CatalogInvalid` with every error at once."""
-    sections: dict[str, dict[str, Any]] = {"meters": {}, "plans": {}, "traffic": {}}
+    """The packaged catalog and, when given, the operator's file. Raises `CatalogInvalid` with every error at once."""
+    folder = resources.files("schemas") / "catalog"
+    sources = [(name, (folder / name).read_bytes()) for name in _FILES]
+    if extra is not None:
+        try:
+            sources.append((str(extra), extra.read_bytes()))
+        except OSError as error:
+            raise CatalogInvalid(f"{extra}: {error.strerror or error}") from None
     errors: list[str] = []
-    texts = [(name, files("schemas").joinpath("catalog", name).read_text("utf-8")) for name in _FILES]
-    try:
-        if extra is not None:
-            texts.append((str(extra), extra.read_text("utf-8")))
-        for name, text in texts:
-            for section, content in tomllib.loads(text).items():
-                if section not in sections or not isinstance(content, dict):
-                    errors.append(f"{name}: unknown section {section!r}")
-                else:
-                    sections[section] |= content
-    except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise CatalogInvalid(f"{extra}: {error}") from None
-    meters = {key: meter for key, raw in sections["meters"].items() if (meter := _meter(key, raw, errors))}
-    plans = {key: plan for key, raw in sections["plans"].items() if (plan := _convert(key, raw, Plan, errors))}
-    traffic = {
-        key: package
-        for key, raw in sections["traffic"].items()
-        if (package := _convert(key, raw, TrafficPackage, errors))
-    }
-    for key, plan in plans.items():
-        errors += (f"plans.{key}.quotas: unknown meter {name!r}" for name in plan.quotas if name not in meters)
-    errors += (f"traffic.{key}: unknown meter" for key in traffic if key not in meters)
+    files = [(name, parsed) for name, content in sources if (parsed := _parse(name, content, errors))]
+    # Cross-references can only be judged when every file could be read.
+    if not errors:
+        errors = list(_contradictions(files))
     if errors:
         raise CatalogInvalid("\n".join(errors))
-    return Catalog(meters, plans, traffic)
+    return _build([parsed for _, parsed in files])
 
 
-def _convert(key: str, raw: object, kind: type[_T], errors: list[str]) -> _T | None:
+def _parse(name: str, content: bytes, errors: list[str]) -> _File | None:
     try:
-        return msgspec.convert(raw, kind, strict=True)
-    except msgspec.ValidationError as error:
-        errors.append(f"{key}: {error}")
-        return None
+        return _File.model_validate(tomllib.loads(content.decode()))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        errors.append(f"{name}: {error}")
+    except ValidationError as invalid:
+        for e in invalid.errors():
+            where = ".".join(str(part) for part in e["loc"] if part != "[key]")
+            errors.append(f"{name}: {where}: {e['msg']}")
+    return None
 
 
-def _meter(key: str, raw: object, errors: list[str]) -> Meter | None:
-    document = _convert(key, raw, _MeterDocument, errors)
-    if document is None:
-        return None
-    try:
-        msgspec.convert(key, Annotated[str, Meta(pattern=_KEY)])
-        factors = {int(retention): factor for retention, factor in document.factors.items()}
-        prices = tuple(price for block in document.prices for price in _prices(block))
-    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
-        errors.append(f"meters.{key}: {error}")
-        return None
-    tiers = {price.retention_days for price in prices} | {document.default_retention}
-    errors += (f"meters.{key}: retention {tier} has no factor" for tier in sorted(tiers - factors.keys()))
-    return Meter(
-        key, document.title, document.unit, document.unit_size, document.aggregation, document.default_retention,
-        factors, prices, document.free_daily_limit,
-    )  # fmt: skip
+def _contradictions(files: list[tuple[str, _File]]) -> Iterator[str]:
+    """What no single entry shows: duplicates, unknown meters, retentions that a meter does not have."""
+    meters: dict[str, _MeterEntry] = {}
+    seen: set[tuple[Any, ...]] = set()
+
+    def again(*identity: Any) -> bool:
+        known = identity in seen
+        seen.add(identity)
+        return known
+
+    for name, file in files:
+        for key, meter in file.meters.items():
+            if key in meters:
+                yield f"{name}: meters.{key}: is in the catalog already"
+                continue
+            meters[key] = meter
+            yield from (f"{name}: meters.{key}.{text}" for text in _meter_errors(meter))
+    for name, file in files:
+        for i, p in enumerate(file.prices):
+            at = f"{name}: prices.{i} ({p.meter}, {p.site}, {p.currency}, {p.effective})"
+            if p.meter not in meters:
+                yield f"{at}: unknown meter"
+                continue
+            for retention in p.price:
+                if retention not in meters[p.meter].factors:
+                    yield f"{at}: {p.meter} has no retention of {retention} days"
+                if again("price", p.meter, retention, p.site, p.currency, p.effective):
+                    yield f"{at}: there is such a price of {retention} days from that day on already"
+        for key, plan in file.plans.items():
+            if again("plan", key):
+                yield f"{name}: plans.{key}: is in the catalog already"
+            yield from (f"{name}: plans.{key}.quotas.{m}: unknown meter" for m in plan.quotas if m not in meters)
+        for key, traffic in file.traffic.items():
+            if again("traffic", key):
+                yield f"{name}: traffic.{key}: is in the catalog already"
+            if traffic.meter not in meters:
+                yield f"{name}: traffic.{key}.meter: unknown meter {traffic.meter!r}"
 
 
-def _prices(block: dict[str, Any]) -> Iterator[Price]:
-    """`effective = DATE`, then `site.CURRENCY = { retention = "price" }`."""
-    effective = block["effective"] if isinstance(block.get("effective"), date) else None
-    if effective is None:
-        raise ValueError("a block of prices needs `effective = YYYY-MM-DD`")
-    for site, currencies in block.items():
-        if site == "effective":
-            continue
-        for currency, tiers in currencies.items():
-            for retention, price in tiers.items():
-                if not isinstance(price, str) or Decimal(price) < 0:
-                    raise ValueError(f"the price {price!r} is not a non-negative decimal in quotes")
-                yield Price(site, currency, int(retention), Decimal(price), effective)
+def _meter_errors(meter: _MeterEntry) -> Iterator[str]:
+    if 0 in meter.factors and len(meter.factors) > 1:
+        yield "factors: 0 stands for a meter without tiers and cannot be one of several"
+    if meter.default_retention not in meter.factors:
+        yield f"default_retention: {meter.default_retention} is no retention of the meter"
+
+
+def _build(files: list[_File]) -> Catalog:
+    prices: dict[tuple[str, int, str, str], list[Price]] = {}
+    for entry in (entry for file in files for entry in file.prices):
+        for retention, text in sorted(entry.price.items()):
+            price = Price(entry.meter, retention, entry.site, entry.currency, entry.effective, Decimal(text))
+            prices.setdefault((entry.meter, retention, entry.site, entry.currency), []).append(price)
+    for known in prices.values():
+        known.sort(key=lambda price: price.effective, reverse=True)
+    meters = {
+        key: Meter(
+            key, m.name, m.unit, m.unit_size, m.aggregation, m.default_retention,
+            _frozen(dict(sorted(m.factors.items()))), m.free_daily,
+            tuple(price for identity, known in sorted(prices.items()) if identity[0] == key for price in known),
+        )
+        for file in files for key, m in file.meters.items()
+    }  # fmt: skip
+    plans = {
+        key: Plan(key, p.name, p.term_days, Decimal(p.price), Decimal(p.payg_price), p.currency, _frozen(p.quotas))
+        for file in files
+        for key, p in file.plans.items()
+    }
+    traffic = {
+        key: TrafficPackage(key, t.meter, t.quota, Decimal(t.price), t.currency)
+        for file in files
+        for key, t in file.traffic.items()
+    }
+    frozen_prices = {identity: tuple(known) for identity, known in prices.items()}
+    return Catalog(_frozen(meters), _frozen(plans), _frozen(traffic), _frozen(frozen_prices))
+
+
+def _frozen(mapping: dict[Any, _T]) -> Mapping[Any, _T]:
+    return MappingProxyType(mapping)

@@ -45,12 +45,10 @@ socket.request.max.bytes=104857600
 """
 
 _LOG4J = """\
-Configuration:
-  status: error
-  Appenders:
-    Console: {name: out, PatternLayout: {pattern: "%d %p %c %m%n"}}
-  Loggers:
-    Root: {level: warn, AppenderRef: [{ref: out}]}
+<Configuration status="error">
+  <Appenders><Console name="out"><PatternLayout pattern="%d %p %c %m%n"/></Console></Appenders>
+  <Loggers><Root level="warn"><AppenderRef ref="out"/></Root></Loggers>
+</Configuration>
 """
 
 
@@ -99,7 +97,7 @@ def start(directory: Path, port: int, controller: int, log: Path) -> Child:
     """A running broker on 127.0.0.1:`port` with its data in `directory`, which survives restarts and kill -9."""
     program, libs = java(), jars()
     directory.mkdir(parents=True, exist_ok=True)
-    properties, log4j = directory / "server.properties", directory / "log4j2.yaml"
+    properties, log4j = directory / "server.properties", directory / "log4j2.xml"
     properties.write_text(_PROPERTIES.format(port=port, controller=controller, data=directory / "data"))
     log4j.write_text(_LOG4J)
     base = [program, "-Xms128m", "-Xmx768m", f"-Dlog4j2.configurationFile={log4j}", "-cp", f"{libs}/*"]

@@ -1,0 +1,134 @@
+"""Runs the pure core as the agents do: route, encode, decode, fold, checkpoint, restore."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter, namedtuple
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from oracle import Answer
+from pipeline.admission import Limits
+from pipeline.days import to_micros
+from pipeline.ledger import Ledger
+from pipeline.routing import Router
+from schemas.catalog import load_catalog
+from schemas.log import Bound, PackageChanged, decode_account_event, encode_account_event
+from schemas.wire import OverageEvent, Package, QuotaStatus, UsageTotals, WorkspaceBinding
+from world import World
+
+CATALOG = load_catalog()
+LIMITS = Limits(4 << 20, 10_000, 600_000_000, 35)
+Record = namedtuple("Record", "offset key value")
+
+
+class Core:
+    """Router and ledger of one partition; `view` is what a reader of the outputs sees: the newest of each."""
+
+    def __init__(self, now: datetime) -> None:
+        self.now = to_micros(now)
+        self.router = Router(CATALOG, LIMITS)
+        self.ledger = Ledger(CATALOG, 35)
+        self.log: list[bytes] = []
+        self.entries: dict[bytes, bytes] = {}
+        self.view = Answer()
+        self.versions: dict[Any, int] = {}
+
+    def bind(self, bindings: Iterable[dict[str, Any]]) -> None:
+        """Register workspaces."""
+        for document in bindings:
+            binding = msgspec.json.decode(json.dumps(document), type=WorkspaceBinding)
+            self.router.bind(binding)
+            self.log.append(encode_account_event(Bound(binding.account, binding)))
+
+    def buy(self, packages: Iterable[dict[str, Any]]) -> None:
+        """Register packages."""
+        for document in packages:
+            package = msgspec.json.decode(json.dumps(document), type=Package)
+            self.log.append(encode_account_event(PackageChanged(package.account, package)))
+
+    def send(self, records: Iterable[tuple[int, int, bytes | None, bytes]]) -> None:
+        """Route one chunk of usage records."""
+        routed = self.router.route(0, [Record(o, k, v) for _, o, k, v in records], self.now)
+        for refusal in routed.refusals:
+            self.view.outcomes[str(refusal.reason)] += 1
+        self.log += map(encode_account_event, routed.usages)
+
+    def fold(self, upto: int | None = None) -> None:
+        """Fold what is in the log."""
+        for offset, value in enumerate(self.log[:upto]):
+            self.ledger.fold(offset, decode_account_event(value))
+
+    def checkpoint(self) -> None:
+        """Make durable what was folded, and let the reader see the outputs."""
+        checkpoint = self.ledger.checkpoint(self.now)
+        for key, value in checkpoint.entries:
+            if value is None:
+                self.entries.pop(key, None)
+            else:
+                self.entries[key] = value
+        for refused in checkpoint.refused:
+            self.view.outcomes[str(refused.reason)] += 1
+        for (_, outcome), count in checkpoint.outcomes.items():
+            self.view.outcomes["duplicate" if outcome else "counted"] += count
+        for _, _, output in checkpoint.outputs:
+            self._read(output)
+
+    def _read(self, output: Any) -> None:
+        a, d, v = output.account, output.day, output.version
+        match output:
+            case UsageTotals():
+                for t in output.totals:
+                    self._newest(self.view.totals, (a, d, t.workspace, t.meter, t.retention_days), t.quantity, v)
+            case QuotaStatus():
+                for s in output.workspaces:
+                    self._newest(self.view.covered, (a, d, output.meter, output.package, s.workspace), s.covered, v)
+            case OverageEvent():
+                key = (a, d, output.workspace, output.meter, output.basis, output.retention_days)
+                self._newest(self.view.overage, key, output.quantity, v)
+
+    def _newest(self, table: dict[Any, int], key: Any, value: int, version: int) -> None:
+        name = (id(table), key)
+        assert version > self.versions.get(name, -1), "an output is never older than its predecessor"
+        table[key], self.versions[name] = value, version
+
+    def crash(self) -> None:
+        """The worker dies: what was not committed is gone, and a new one restores the rest and reads the log again."""
+        self.ledger = Ledger(CATALOG, 35)
+        self.ledger.restore(dict(random.Random(0).sample(list(self.entries.items()), len(self.entries))))
+
+
+def essence(answer: Answer) -> tuple[Any, ...]:
+    """What two answers must agree in; an amount of 0 may be said or not."""
+    return (
+        answer.totals,
+        {k: v for k, v in answer.covered.items() if v},
+        {k: v for k, v in answer.overage.items() if v},
+        Counter({k: v for k, v in answer.outcomes.items() if v}),
+    )
+
+
+def run(world: World, now: datetime, cuts: random.Random | None = None, crashes: bool = False) -> Core:
+    """The whole world through the core; with `cuts` in random chunks and checkpoints, with `crashes` in between."""
+    core = Core(now)
+    core.bind(world.bindings)
+    core.buy(world.packages)
+    records = list(world.records)
+    while records:
+        size = cuts.randrange(1, 60) if cuts else len(records)
+        core.send(records[:size])
+        records = records[size:]
+        if cuts and cuts.random() < 0.5:
+            core.fold(cuts.randrange(len(core.log) + 1))
+            if cuts.random() < 0.6 and core.ledger.dirty:
+                core.checkpoint()
+            if crashes and cuts.random() < 0.4:
+                core.crash()
+    core.fold()
+    if core.ledger.dirty:
+        core.checkpoint()
+    return core

@@ -1,0 +1,140 @@
+"""The laws of the ledger, on seeded random worlds against the independent oracle."""
+
+from __future__ import annotations
+
+import json
+import random
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from driver import CATALOG, Core, essence, run
+from oracle import answer
+from pipeline.law import LawBroken
+from pipeline.ledger import Ledger
+from schemas.log import Usage
+from world import binding, event, make_world, package
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_the_stream_equals_the_batch_answer(seed: int) -> None:
+    """Random batching, checkpoints and crashes in between: totals, allocations, overage and outcomes equal the oracle's."""
+    world = make_world(seed, NOW)
+    expected = answer(world.records, world.bindings, world.packages, dict(CATALOG.meters), NOW)
+    core = run(world, NOW, random.Random(seed))
+    assert essence(expected) == essence(core.view), f"seed {seed}"
+    assert sum(expected.outcomes.values()) == sum(core.view.outcomes.values()), f"seed {seed}: law 7"
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_crashes_change_nothing(seed: int) -> None:
+    """After crashes between any two steps the ledger's totals and outputs are those of a run without."""
+    world = make_world(seed, NOW)
+    plain, crashed = run(world, NOW), run(world, NOW, random.Random(seed), crashes=True)
+    assert plain.ledger.digest() == crashed.ledger.digest(), f"seed {seed}"
+    assert essence(plain.view)[:3] == essence(crashed.view)[:3], f"seed {seed}"
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_order_of_arrival_does_not_matter(seed: int) -> None:
+    """Law 6: the same valid events in another order, with duplicates, give the same ledger, byte for byte."""
+    world = make_world(seed, NOW)
+    clean = {}
+    for _, _, key, value in world.records:
+        try:
+            document = json.loads(value)
+        except ValueError:
+            continue
+        if isinstance(document, dict) and "id" in document:
+            clean.setdefault(document["id"], (key, value))
+    values = list(clean.values())
+    digests = set()
+    for shuffle in range(3):
+        rng = random.Random(shuffle)
+        again = rng.sample(values, len(values)) + rng.choices(values, k=50)
+        world.records = [(0, offset, key, value) for offset, (key, value) in enumerate(again)]
+        digests.add(run(world, NOW, rng).ledger.digest())
+    assert len(digests) == 1, f"seed {seed}"
+
+
+@pytest.mark.parametrize("first", ["A", "B"])
+def test_the_purchase_page_in_both_orders(first: str) -> None:
+    """Example 4.3: A covered 100M, B covered 50M, B overage 50M, whoever comes first."""
+    core = Core(NOW)
+    core.bind([binding("A", "acct"), binding("B", "acct")])
+    core.buy([package("p", "acct", ["A", "B"], {"logs": 150_000_000}, NOW)])
+    for offset, workspace in enumerate([first, "B" if first == "A" else "A"]):
+        value = json.dumps(event(workspace, "logs", 100_000_000, workspace, NOW)).encode()
+        core.send([(0, offset, workspace.encode(), value)])
+        core.fold()
+        core.checkpoint()
+    day = NOW.date()
+    assert core.view.covered == {
+        ("acct", day, "logs", "p", "A"): 100_000_000,
+        ("acct", day, "logs", "p", "B"): 50_000_000,
+    }
+    assert {k: v for k, v in core.view.overage.items() if v} == {
+        ("acct", day, "B", "logs", "package", None): 50_000_000
+    }
+
+
+def test_a_package_bought_at_noon_turns_payg_into_allocation() -> None:
+    """The pay-as-you-go total becomes 0 in a newer version, also when the worker restarted before the purchase."""
+    core = Core(NOW)
+    core.bind([binding("A", "acct")])
+    core.send([(0, 0, b"A", json.dumps(event("A", "logs", 70, "1", NOW)).encode())])
+    core.fold()
+    core.checkpoint()
+    core.crash()
+    core.buy([package("p", "acct", ["A"], {"logs": 50}, NOW)])
+    core.fold()
+    core.checkpoint()
+    day = NOW.date()
+    assert core.view.overage == {
+        ("acct", day, "A", "logs", "payg", 14): 0,
+        ("acct", day, "A", "logs", "package", None): 20,
+    }
+    assert core.view.covered == {("acct", day, "logs", "p", "A"): 50}
+
+
+def test_an_unused_package_shows_its_whole_quota() -> None:
+    """A purchase alone gives a quota status with nothing used."""
+    core = Core(NOW)
+    core.bind([binding("A", "acct")])
+    core.buy([package("p", "acct", ["A"], {"logs": 50}, NOW)])
+    core.fold()
+    core.checkpoint()
+    assert core.view.covered == {("acct", NOW.date(), "logs", "p", "A"): 0}
+
+
+def test_expired_days_leave_the_state() -> None:
+    """Days past the horizon are deleted from the state, and an event for them is a dead letter."""
+    core = Core(NOW)
+    core.bind([binding("A", "acct")])
+    core.send([(0, 0, b"A", json.dumps(event("A", "logs", 7, "1", NOW - timedelta(days=30))).encode())])
+    core.fold()
+    core.checkpoint()
+    before = set(core.entries)
+    core.now += 20 * 86_400_000_000
+    core.log.append(core.log[-1])
+    core.fold()
+    core.checkpoint()
+    core.log.append(core.log[-1])
+    core.fold()
+    core.checkpoint()
+    assert not core.ledger.accounts["acct"].days
+    assert before - set(core.entries)
+    assert core.view.outcomes["too_late"] == 1
+
+
+def test_a_broken_law_stops() -> None:
+    """A total that falls by usage is a breach, not a log line."""
+    ledger = Ledger(CATALOG, 35)
+    day = NOW.date()
+    good = Usage("a", 0, [("w", day, "logs", 14)], [0], [5], ["s"], ["1"], [1], [0], [-1])
+    ledger.fold(0, good)
+    ledger.accounts["a"].days[day].published["logs"].overage["w", 14] = 99  # type: ignore[index]
+    with pytest.raises(LawBroken, match="law 5"):
+        ledger.checkpoint(0)
