@@ -46,7 +46,7 @@ class MeterApp(faust.App):
         if not self.should_stop:
             try:
                 await self.pipeline.assign(assigned, generation_id)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # whatever it is, the worker stops
                 await self.crash(error)
                 return
         await super()._on_partitions_assigned(assigned, generation_id)
@@ -56,7 +56,7 @@ class MeterApp(faust.App):
         if not self.should_stop:
             try:
                 await self.pipeline.revoke()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # whatever it is, the worker stops
                 await self.crash(error)
 
 

@@ -246,7 +246,7 @@ def _figures(client: Client, script: Script) -> list[tuple[str, Any, Any]]:
         *((f"  {name.replace('_', ' ')}", found[name], script.outcomes[name]) for name in ("counted", "duplicate", "dead_letter")),
         ("day totals that differ", len(set(script.totals.items()) ^ {((w, m, r), q) for w, m, r, q in totals}), 0),
         ("covered + overage", covered_and_over, listed),
-        ("fleet charge, CNY", one(f"SELECT sum(amount) FROM rated_overage WHERE account != '{_EXAMPLE}'"),  # noqa: S608
+        ("fleet charge, CNY", one(f"SELECT sum(amount) FROM rated_overage WHERE account != '{_EXAMPLE}'"),
          _charge(client, load_catalog(), script.day)),
     ]  # fmt: skip
 

@@ -94,7 +94,7 @@ class Partition:
                 if not self._stage.full:
                     # A commit that is slow comes more seldom, so that it never takes more than a third of the time.
                     await self._pause(max(self._stage.interval - took, 2 * took))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever it is, the worker stops
             self._crash(error)
 
     async def _pause(self, seconds: float) -> None:

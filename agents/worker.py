@@ -106,7 +106,7 @@ class Worker:
         async def guarded() -> None:
             try:
                 await work
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  # whatever it is, the worker stops
                 self._fail(error)
 
         return asyncio.ensure_future(guarded())

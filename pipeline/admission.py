@@ -68,7 +68,7 @@ def _field_error(value: bytes) -> str:
 
 
 def _with_path(message: str) -> str:
-    """msgspec names the path last ("... - at `$.a.b`") and a missing field in the text; we put the path first."""
+    """Msgspec names the path last ("... - at `$.a.b`") and a missing field in the text; we put the path first."""
     if message.startswith("$"):
         return message
     text, _, where = message.partition(" - at `")

@@ -86,7 +86,7 @@ class Services:
         self.children[part].stop()
 
     def kill(self, part: str) -> None:
-        """kill -9 a part."""
+        """Kill -9 a part."""
         self.children[part].kill()
 
     def _acquire(self) -> None:
