@@ -33,5 +33,7 @@ def connect(settings: Settings, *, database: bool = True) -> Client:
             connect_timeout=_CONNECT_SECONDS,
         )
     except (Error, OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        raise Unreachable(f"ClickHouse at {settings.clickhouse} does not answer: {reason}") from None
+        reason = "it is not reachable" if "Max retries" in str(error) else str(error).strip().splitlines()[0][:200]
+        raise Unreachable(
+            f"ClickHouse at {settings.clickhouse} does not answer (DRAWDOWN_CLICKHOUSE): {reason}"
+        ) from None

@@ -31,6 +31,7 @@ from schemas.catalog import Catalog, load_catalog
 from schemas.topics import PACKAGES, USAGE, WORKSPACES
 
 _SEED = 20261124
+_DUPLICATES = 0.02
 _EXAMPLE, _A, _B = "purchase-page", "A", "B"
 _QUOTA, _EACH, _EXAMPLE_EVENTS = 150_000_000, 100_000_000, 1_000
 _FLEET_ACCOUNTS, _FLEET_WORKSPACES, _FLEET_EVENTS = 10, 50, 40_000
@@ -131,7 +132,7 @@ def _fleet(script: Script, rng: random.Random, catalog: Catalog, now: datetime) 
         quantity = rng.randrange(quota // 1000 + 2)
         value = _event(script, catalog, now, number, (workspace, meter, rng.choice(retentions)), quantity)
         records.append((workspace, value))
-        if rng.random() < 0.02:
+        if rng.random() < _DUPLICATES:
             records.append((workspace, value))
             script.outcomes["duplicate"] += 1
         if number % 2000 == 0:

@@ -10,7 +10,7 @@ import structlog
 from agents.settings import Settings
 
 #: Libraries that report at length what is normal: reconnects, and the broker's answers between two transactions.
-_CHATTY = ("aiokafka", "faust", "mode", "clickhouse_connect", "asyncio", "kafka")
+_CHATTY = ("aiokafka", "faust", "mode", "clickhouse_connect", "asyncio", "kafka", "urllib3")
 
 
 def configure_logs(settings: Settings) -> None:

@@ -50,7 +50,9 @@ class Stage(Protocol):
 class Partition:
     """One owned source partition."""
 
-    def __init__(self, settings: Settings, tp: TP, generation: int, stage: Stage, crash: Callable[[Exception], None]):
+    def __init__(
+        self, settings: Settings, tp: TP, generation: int, stage: Stage, crash: Callable[[Exception], None]
+    ) -> None:
         self._stage = stage
         self._generation = generation
         self._crash = crash

@@ -14,8 +14,9 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class Settings(BaseSettings):
-    """One frozen object for every process. The environment wins over the file; secrets only from the
-    environment or from a file per secret under `DRAWDOWN_SECRETS_DIR`.
+    """One frozen object for every process. The environment wins over the file.
+
+    Secrets come only from the environment, or from a file each under `DRAWDOWN_SECRETS_DIR`.
     """
 
     model_config = SettingsConfigDict(env_prefix="DRAWDOWN_", frozen=True, extra="forbid")

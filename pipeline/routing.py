@@ -32,11 +32,16 @@ class Record(Protocol):
     """What routing needs of a Kafka record."""
 
     @property
-    def offset(self) -> int: ...
+    def offset(self) -> int:
+        """Its place in the partition."""
+
     @property
-    def key(self) -> bytes | None: ...
+    def key(self) -> bytes | None:
+        """The workspace, or None."""
+
     @property
-    def value(self) -> bytes | None: ...
+    def value(self) -> bytes | None:
+        """The bytes as they were sent."""
 
 
 @dataclass(slots=True)

@@ -7,7 +7,7 @@ redefine what is there: a meter's meaning must not change under a ledger that wa
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -201,6 +201,22 @@ def _contradictions(files: list[tuple[str, _File]]) -> Iterator[str]:
                 continue
             meters[key] = meter
             yield from (f"{name}: meters.{key}.{text}" for text in _meter_errors(meter))
+    yield from _price_contradictions(files, meters, again)
+    for name, file in files:
+        for key, plan in file.plans.items():
+            if again("plan", key):
+                yield f"{name}: plans.{key}: is in the catalog already"
+            yield from (f"{name}: plans.{key}.quotas.{m}: unknown meter" for m in plan.quotas if m not in meters)
+        for key, traffic in file.traffic.items():
+            if again("traffic", key):
+                yield f"{name}: traffic.{key}: is in the catalog already"
+            if traffic.meter not in meters:
+                yield f"{name}: traffic.{key}.meter: unknown meter {traffic.meter!r}"
+
+
+def _price_contradictions(
+    files: list[tuple[str, _File]], meters: Mapping[str, _MeterEntry], again: Callable[..., bool]
+) -> Iterator[str]:
     for name, file in files:
         for i, p in enumerate(file.prices):
             at = f"{name}: prices.{i} ({p.meter}, {p.site}, {p.currency}, {p.effective})"
@@ -212,15 +228,6 @@ def _contradictions(files: list[tuple[str, _File]]) -> Iterator[str]:
                     yield f"{at}: {p.meter} has no retention of {retention} days"
                 if again("price", p.meter, retention, p.site, p.currency, p.effective):
                     yield f"{at}: there is such a price of {retention} days from that day on already"
-        for key, plan in file.plans.items():
-            if again("plan", key):
-                yield f"{name}: plans.{key}: is in the catalog already"
-            yield from (f"{name}: plans.{key}.quotas.{m}: unknown meter" for m in plan.quotas if m not in meters)
-        for key, traffic in file.traffic.items():
-            if again("traffic", key):
-                yield f"{name}: traffic.{key}: is in the catalog already"
-            if traffic.meter not in meters:
-                yield f"{name}: traffic.{key}.meter: unknown meter {traffic.meter!r}"
 
 
 def _meter_errors(meter: _MeterEntry) -> Iterator[str]:

@@ -7,6 +7,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Collection
+from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Literal
 
@@ -114,6 +115,6 @@ def answers(url: str, seconds: float = 1.0) -> bool:
     """Whether an HTTP address answers with success."""
     try:
         with urllib.request.urlopen(url, timeout=seconds) as response:
-            return bool(response.status == 200)
+            return bool(response.status == HTTPStatus.OK)
     except (OSError, urllib.error.URLError):
         return False
