@@ -31,7 +31,7 @@ from rich.table import Table
 from agents.local.processes import Child
 from agents.local.services import Services
 from agents.migrate import migrate
-from agents.settings import Settings
+from agents.settings import Settings, load_settings
 from agents.topics import ensure_topics
 from schemas.topics import PACKAGES, USAGE, USAGE_TOTALS, WORKSPACES
 from schemas.wire import UsageEvent, UsageTotals
@@ -43,22 +43,24 @@ _LOOP_SECONDS = 900
 
 def run_bench(console: Console, events: int, workspaces: int) -> int:
     """Fill the topic, run the loops, print events per second."""
-    with tempfile.TemporaryDirectory(prefix="drawdown-bench-") as directory:
-        with Services(Path(directory), auto_ports=True) as services:
-            settings = Settings(kafka=services.kafka, clickhouse=services.clickhouse)
-            asyncio.run(ensure_topics(settings))
-            migrate(settings)
-            asyncio.run(_fill(settings, events, workspaces, console))
-            rates = {
-                name: _loop(name, services, n) for name, n in (("bare", events), ("stock", min(events, _STOCK_EVENTS)))
-            }
-            child = Child(
-                "worker", [sys.executable, "-m", "agents.cli", "worker"], Path(directory, "worker.log"), services.env
-            )
-            try:
-                rates["drawdown"] = asyncio.run(_watch(settings, events, child))
-            finally:
-                child.stop()
+    with (
+        tempfile.TemporaryDirectory(prefix="drawdown-bench-") as directory,
+        Services(Path(directory), auto_ports=True) as services,
+    ):
+        settings = load_settings(kafka=services.kafka, clickhouse=services.clickhouse)
+        asyncio.run(ensure_topics(settings))
+        migrate(settings)
+        asyncio.run(_fill(settings, events, workspaces, console))
+        rates = {
+            name: _loop(name, services, n) for name, n in (("bare", events), ("stock", min(events, _STOCK_EVENTS)))
+        }
+        child = Child(
+            "worker", [sys.executable, "-m", "agents.cli", "worker"], Path(directory, "worker.log"), services.env
+        )
+        try:
+            rates["drawdown"] = asyncio.run(_watch(settings, events, child))
+        finally:
+            child.stop()
     title = f"{events:,} single-event messages, {workspaces:,} workspaces, {settings.partitions} partitions, one process each"
     table = Table(
         "loop", "events/s", "x stock", "of bare", title=title, title_justify="left", box=None, header_style="bold"
@@ -144,7 +146,7 @@ async def _bare(kafka: str, events: int) -> int:
         bootstrap_servers=kafka, auto_offset_reset="earliest", max_partition_fetch_bytes=4 << 20
     )
     await consumer.start()
-    topic = Settings().topic_prefix + USAGE.name
+    topic = load_settings().topic_prefix + USAGE.name
     consumer.assign(
         [TopicPartition(topic, p) for p in consumer.partitions_for_topic(topic) or await _partitions(consumer, topic)]
     )
@@ -186,7 +188,7 @@ async def _stock(kafka: str, events: int) -> int:
             if seen == events and not done.done():
                 done.set_result(int(seen / (monotonic() - started)))
 
-    app.agent(app.topic(Settings().topic_prefix + USAGE.name, value_serializer="raw", key_serializer="raw"))(add)
+    app.agent(app.topic(load_settings().topic_prefix + USAGE.name, value_serializer="raw", key_serializer="raw"))(add)
     await app.start()
     rate = await done
     await app.stop()

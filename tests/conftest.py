@@ -20,7 +20,7 @@ from clickhouse_connect.driver.client import Client
 from agents.clickhouse import connect
 from agents.local.services import Services
 from agents.migrate import migrate
-from agents.settings import Settings
+from agents.settings import Settings, load_settings
 from agents.topics import ensure_topics
 
 _numbers = itertools.count()
@@ -39,7 +39,7 @@ class Meter:
     def __init__(self, services: Services, logs: Path) -> None:
         name = f"t{os.getpid()}n{next(_numbers)}"
         self.services = services
-        self.settings = Settings(
+        self.settings: Settings = load_settings(
             kafka=services.kafka, clickhouse=services.clickhouse, topic_prefix=f"{name}.", clickhouse_database=name,
             group=name, session_timeout=6.0,
         )  # fmt: skip
