@@ -42,7 +42,6 @@ class Transactor:
         self._producer = AIOKafkaProducer(
             bootstrap_servers=settings.kafka,
             transactional_id=f"{settings.group}-{source.topic}-{source.partition}",
-            compression_type="lz4",
             max_request_size=MESSAGE_BYTES_MAX,
             max_batch_size=256 * 1024,
             linger_ms=0,

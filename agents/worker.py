@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from typing import Any
 
@@ -11,6 +12,7 @@ from prometheus_client import start_http_server
 
 from agents.app import create_app
 from agents.drawdown import DrawdownStage
+from agents.errors import EXIT_DONE, EXIT_FAILED
 from agents.metrics import INVARIANT_VIOLATIONS
 from agents.partitions import Partitions
 from agents.registry import Registry
@@ -26,11 +28,14 @@ from schemas.topics import ACCOUNT_EVENTS, PACKAGES, USAGE, WORKSPACES
 
 log = structlog.get_logger()
 
-EXIT_DONE, EXIT_FAILED = 0, 1
+_GC_THRESHOLD = 200_000
 
 
 def run(settings: Settings) -> int:
     """Work until SIGTERM or SIGINT (exit code 0), or until something fails that a restart has to mend (1)."""
+    # Records, rows and events live for one chunk and make no cycles: collecting often only looks at them again and again.
+    gc.set_threshold(_GC_THRESHOLD)
+    gc.freeze()
     return asyncio.run(Worker(settings).work())
 
 

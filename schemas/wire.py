@@ -22,14 +22,14 @@ Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
 Basis = Literal["package", "payg"]
 
 
-class UsageData(Struct, frozen=True):
+class UsageData(Struct, frozen=True, gc=False):
     """`data` of a usage event. `quantity` counts the meter's unit; `retention_days` defaults to the workspace's."""
 
     quantity: int
     retention_days: int | None = None
 
 
-class UsageEvent(Struct, frozen=True):
+class UsageEvent(Struct, frozen=True, gc=False):
     """One CloudEvent 1.0 of usage: `type` is `usage.` + meter, `subject` the workspace, `(source, id)` the identity."""
 
     specversion: Literal["1.0"]

@@ -35,7 +35,9 @@ def test_the_core_has_no_floats(path: Path) -> None:
         assert not (isinstance(node, ast.Constant) and isinstance(node.value, float)), node.lineno
         assert not (isinstance(node, ast.Name) and node.id == "float"), node.lineno
         quotient = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)
-        assert not quotient or "Decimal(" in ast.unparse(node), f"{path.name}:{node.lineno}: / makes a float of integers"
+        assert not quotient or "Decimal(" in ast.unparse(node), (
+            f"{path.name}:{node.lineno}: / makes a float of integers"
+        )
 
 
 def test_every_setting_is_in_the_readme() -> None:
