@@ -15,6 +15,7 @@ from aiokafka import ConsumerRecord, TopicPartition
 
 from agents.kafka import reader
 from agents.settings import Settings
+from pipeline.admission import UNDECODABLE
 from pipeline.routing import Router
 from schemas.topics import WORKSPACES
 from schemas.wire import WorkspaceBinding
@@ -71,6 +72,6 @@ class Registry:
             return
         try:
             binding = _decoder.decode(record.value)
-        except msgspec.DecodeError:
+        except UNDECODABLE:
             return  # the inlet of this topic makes a dead letter of it
         self._router.bind(binding)

@@ -14,7 +14,7 @@ from agents.metrics import EVENTS
 from agents.registry import Registry
 from agents.settings import Settings
 from agents.transactions import Commit, Send
-from pipeline.admission import Refusal, explain_document
+from pipeline.admission import UNDECODABLE, Refusal, explain_document
 from pipeline.days import zone
 from pipeline.routing import Router
 from schemas.catalog import Catalog
@@ -123,7 +123,7 @@ class DocumentInlet(Inlet):
                 continue
             try:
                 self._forward(self._parse(record.value))
-            except (msgspec.DecodeError, UnicodeDecodeError, ValueError) as error:
+            except (*UNDECODABLE, ValueError) as error:
                 reason, message = explain_document(record.value, error)
                 self._refuse(Refusal(reason, message, record.value, record.offset, None, record.key))
 

@@ -18,6 +18,8 @@ _decoder = msgspec.json.Decoder(UsageEvent)
 _raw_array = msgspec.json.Decoder(list[msgspec.Raw])
 _NAME_CHARS_MAX = 256
 _IDENTITY = ("id", "source", "type")
+#: What a decoder raises for input that is none of ours; nesting that is too deep is a `RecursionError`.
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def explain(value: bytes) -> tuple[Reason, str]:
 def _field_error(value: bytes) -> str:
     try:
         _decoder.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except UNDECODABLE as error:
         return _with_path(str(error))
     return "$: the event cannot be represented"
 
@@ -81,7 +83,7 @@ def split_array(value: bytes) -> list[bytes] | None:
     """The elements of a JSON array as their own bytes; None when the value is not one."""
     try:
         return [bytes(element) for element in _raw_array.decode(value)]
-    except msgspec.DecodeError:
+    except UNDECODABLE:
         return None
 
 
@@ -89,7 +91,7 @@ def decode_event(value: bytes) -> UsageEvent | None:
     """The event, or None: then `explain` says why."""
     try:
         return _decoder.decode(value)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNDECODABLE:
         return None
 
 

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from typing import Protocol
 
 from pipeline.admission import Limits, Refusal, decode_event, explain, is_json, split_array
-from pipeline.days import day_bounds, day_of, to_micros
+from pipeline.days import MICROS_PER_DAY, day_bounds, day_of, to_micros
 from pipeline.law import ensure
 from schemas.catalog import Catalog
 from schemas.log import SeriesKey, Usage
@@ -223,6 +223,9 @@ class Router:
             return Reason.UNKNOWN_RETENTION, f"$.data.retention_days: {meter.key} has no retention of {retention} days"
         if micros > self._now + self._limits.future_micros:
             return Reason.FROM_THE_FUTURE, f"$.time: {event.time.isoformat()}"
+        if micros < self._now - (self._limits.horizon_days + 2) * MICROS_PER_DAY:
+            # Far past any zone's horizon; such a time need not even exist in the account's zone.
+            return Reason.TOO_LATE, f"$.time: {event.time.isoformat()} is past the horizon"
         day = day_of(micros, binding.time_zone)
         if day < day_of(self._now, binding.time_zone) - timedelta(days=self._limits.horizon_days):
             return Reason.TOO_LATE, f"$.time: {day} is past the horizon of {self._limits.horizon_days} days"

@@ -1,0 +1,116 @@
+"""Routing: every event ends in a batch or as a refusal, whatever the bytes."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from driver import Core
+from world import binding, event
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+GOOD = event("A", "logs", 1, "1", NOW)
+RAW = json.dumps(GOOD, separators=(",", ":")).encode()
+
+
+def outcome(value: bytes, key: bytes | None = b"A") -> dict[str, int]:
+    """How the events of one record end."""
+    core = Core(NOW)
+    core.bind([binding("A", "acct", "America/New_York")])
+    core.send([(0, 0, key, value)])
+    core.fold()
+    core.checkpoint()
+    return dict(core.view.outcomes)
+
+
+DEEP = 5000
+POISON = {
+    "deep array": b"[" * 200_000,
+    "deep closed array": b"[" * 100_000 + b"]" * 100_000,
+    "deep object": b'{"a":' * 50_000,
+    "deep attribute": RAW.replace(b'"quantity":1', b'"quantity":1,"x":' + b"[" * DEEP + b"]" * DEEP),
+    "deep enough for one decoder": RAW.replace(b'"quantity":1', b'"quantity":1,"x":' + b"[" * 1000 + b"]" * 1000),
+    "deep element": b"[" + RAW + b"," + b"[" * DEEP + b"]" * DEEP + b"]",
+    "before the first day": RAW.replace(b"2026-11-24T12:00:00+00:00", b"0001-01-01T00:00:00+14:00"),
+    "after the last day": RAW.replace(b"2026-11-24T12:00:00+00:00", b"9999-12-31T23:59:59-12:00"),
+    "lone surrogate": RAW.replace(b'"id":"1"', b'"id":"\\ud800"'),
+    "no UTF-8": RAW.replace(b'"id":"1"', b'"id":"\xff"'),
+    "very long number": RAW.replace(b'"quantity":1', b'"quantity":' + b"9" * 5000),
+    "leap second": RAW.replace(b"12:00:00", b"11:59:60"),
+    "empty": b"",
+    "null": b"null",
+    "byte order mark": b"\xef\xbb\xbf" + RAW,
+    "two documents": RAW + RAW,
+}
+
+
+@pytest.mark.parametrize("name", POISON)
+def test_a_poison_pill_is_a_dead_letter(name: str) -> None:
+    """Input that breaks a decoder or the calendar must not stop the worker, or it would stop it again for ever."""
+    found = outcome(POISON[name])
+    assert "counted" not in found
+    assert sum(found.values()) == 1
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes(value: bytes) -> None:
+    """No bytes raise."""
+    outcome(value)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5), st.lists, max_leaves=4
+)
+
+
+@given(st.sampled_from([*GOOD, "data.quantity", "data.retention_days"]), json_values)
+def test_any_attribute(name: str, value: Any) -> None:
+    """No attribute of any type raises; the event is counted or refused, exactly once."""
+    one = json.loads(RAW)
+    target = one["data"] if name.startswith("data.") else one
+    target[name.rpartition(".")[2]] = value
+    assert sum(outcome(json.dumps(one).encode()).values()) == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"specversion": "0.3", "type": "usage.tea"}, "not_a_cloudevent"),
+        ({"time": 5, "type": "usage.tea"}, "invalid_field"),
+        ({"type": "usage.tea", "data": {"quantity": -1}}, "unknown_meter"),
+        ({"type": "logs"}, "unknown_meter"),
+        ({"data": {"quantity": -1}, "subject": "B"}, "negative_quantity"),
+        ({"data": {"quantity": 10**15 + 1}, "subject": "B"}, "quantity_too_large"),
+        ({"data": {"quantity": 10**15}}, "counted"),
+        ({"subject": "B"}, "wrong_key"),
+        ({"data": {"quantity": 1, "retention_days": 0}, "time": "0001-01-01T00:00:00Z"}, "unknown_retention"),
+        ({"time": (NOW + timedelta(minutes=10)).isoformat()}, "counted"),
+        ({"time": (NOW + timedelta(minutes=10, microseconds=1)).isoformat()}, "from_the_future"),
+        ({"time": "2026-10-20T04:00:00Z"}, "counted"),  # the first instant of the oldest day in New York
+        ({"time": "2026-10-20T03:59:59.999999Z"}, "too_late"),
+    ],
+)
+def test_precedence_and_edges(more: dict[str, Any], code: str) -> None:
+    """The first wrong thing names the code; limits are inclusive."""
+    assert outcome(json.dumps(GOOD | more).encode()) == {code: 1}
+
+
+def test_an_array_is_as_good_as_its_events() -> None:
+    """One bad event is one dead letter, the others count; an empty array is no event."""
+    assert outcome(json.dumps([GOOD, {"bad": 1}, GOOD | {"id": "2"}, GOOD]).encode()) == {
+        "counted": 2, "duplicate": 1, "not_a_cloudevent": 1,
+    }  # fmt: skip
+    assert outcome(b"[]") == {}
+    assert outcome(json.dumps([GOOD] * 10_001).encode()) == {"record_too_large": 1}
+    assert outcome(b" " * (4 << 20) + RAW) == {"record_too_large": 1}
+
+
+def test_a_record_without_a_key() -> None:
+    """A key is only a hint of the partition: an event without one counts; of an unbound workspace it does not."""
+    assert outcome(RAW, None) == {"counted": 1}
+    assert outcome(json.dumps(GOOD | {"subject": "B"}).encode(), None) == {"unknown_workspace": 1}
