@@ -147,6 +147,7 @@ def topics(config: ConfigOption = None, check: CheckOption = False, as_json: Jso
 def migrate(config: ConfigOption = None, check: CheckOption = False, as_json: JsonOption = False) -> None:
     """Apply the ClickHouse migrations and the price list."""
     settings = _load(config)
+    require_clickhouse(settings)
     names = pending(settings) if check else apply_migrations(settings)
     if as_json:
         _print_json({"pending" if check else "applied": names})
@@ -179,6 +180,7 @@ def quota(
 ) -> None:
     """An account's quotas of a day as a live table; once with --json, or when the output is no terminal."""
     settings = _load(config)
+    require_clickhouse(settings)
     when = (day or datetime.now(UTC)).date()
     with connect(settings) as client:
         rows = newest_quotas(client, account, when)

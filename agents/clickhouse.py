@@ -21,8 +21,8 @@ INSERT_SETTINGS: dict[str, Any] = {
 _CONNECT_SECONDS = 5
 
 
-def connect(settings: Settings, *, database: bool = True) -> Client:
-    """A client of the settings' database; raises `Unreachable`. Threads may share it."""
+def connect(settings: Settings, *, database: bool = True, answer_seconds: int = 60) -> Client:
+    """A client of the settings' database; raises `Unreachable`. Threads may share it. No answer may take longer."""
     try:
         return clickhouse_connect.get_client(
             dsn=settings.clickhouse,
@@ -31,6 +31,7 @@ def connect(settings: Settings, *, database: bool = True) -> Client:
             database=settings.clickhouse_database if database else "default",
             autogenerate_session_id=False,
             connect_timeout=_CONNECT_SECONDS,
+            send_receive_timeout=answer_seconds,
         )
     except (Error, OSError, ValueError) as error:
         reason = "it is not reachable" if "Max retries" in str(error) else str(error).strip().splitlines()[0][:200]

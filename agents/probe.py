@@ -29,5 +29,5 @@ def require_kafka(settings: Settings) -> None:
 
 def require_clickhouse(settings: Settings) -> None:
     """Raise `Unreachable` unless ClickHouse answers within seconds."""
-    with connect(settings, database=False) as client:
+    with connect(settings, database=False, answer_seconds=int(_SECONDS)) as client:
         client.command("SELECT 1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -9,11 +10,18 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
+from agents.kafka import admin
 from agents.local.services import Services
+from agents.local.up import Up
+from agents.settings import Settings, load_settings
+from world import binding, event
 
 DRAWDOWN = [sys.executable, "-m", "agents.cli"]
 
@@ -39,12 +47,14 @@ def gone(pid: int, seconds: float = 10) -> bool:
     return False
 
 
-@pytest.fixture
-def nobody() -> str:
-    """A loopback address at which nothing listens."""
+@pytest.fixture(params=["nobody", "silent"])
+def nobody(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A loopback address at which nothing listens, or somebody who accepts and never answers."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+        if request.param == "silent":
+            probe.listen()
+        yield f"127.0.0.1:{probe.getsockname()[1]}"
 
 
 def test_up_is_alone_in_its_directory_and_takes_its_children_along(tmp_path: Path) -> None:
@@ -140,3 +150,37 @@ def test_data_survives_a_restart(tmp_path: Path) -> None:
             services.start(part)
         assert drawdown("topics", "--check", **env).returncode == 0
         assert drawdown("migrate", "--check", **env).returncode == 0
+
+
+def test_without_the_listener_the_engine_runs_inside_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The fall-back of `up`: clickhouse-connect's embedded backend; the totals are in its directory afterwards."""
+    monkeypatch.setattr("agents.local.services._CLICKHOUSE_MODULE", "agents.local.no_such_module")
+    for name in [name for name in os.environ if name.startswith("DRAWDOWN_") and name != "DRAWDOWN_CACHE"]:
+        monkeypatch.delenv(name)
+    now = datetime.now(UTC)
+    with Up(load_settings(), tmp_path, ("kafka", "clickhouse", "worker"), auto_ports=True) as running:
+        env = running.env
+        assert env["DRAWDOWN_CLICKHOUSE"].startswith("chdb://")
+        asyncio.run(_send_and_wait_for_the_sink(running.settings, now))
+    count = "from agents.clickhouse import connect; from agents.settings import Settings, load_settings as s;"
+    count += "print(connect(s()).query('SELECT sum(quantity) FROM usage_totals').result_rows[0][0])"
+    result = subprocess.run(
+        [sys.executable, "-c", count], env=os.environ | env, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "42"
+
+
+async def _send_and_wait_for_the_sink(settings: Settings, now: datetime) -> None:
+    """The sink commits the offset of the totals after it has inserted them."""
+    async with AIOKafkaProducer(bootstrap_servers=settings.kafka) as producer:
+        for topic, value in (("workspaces", binding("A", "acct")), ("usage", event("A", "logs", 42, "1", now))):
+            await producer.send_and_wait(f"drawdown.{topic}", json.dumps(value).encode(), b"A")
+    async with asyncio.timeout(60), admin(settings) as client:
+        totals = f"{settings.topic_prefix}usage-totals"
+        while not any(
+            tp.topic == totals and meta.offset > 0
+            for tp, meta in (await client.list_consumer_group_offsets(f"{settings.group}-sink")).items()
+        ):
+            await asyncio.sleep(0.1)

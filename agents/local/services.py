@@ -11,7 +11,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import IO, Literal
 
-from agents.errors import WrongUse
+from agents.errors import CommandError, WrongUse
 from agents.local import kafka
 from agents.local.processes import Child, free_port, require_free
 
@@ -19,7 +19,12 @@ Part = Literal["kafka", "clickhouse"]
 PARTS: tuple[Part, ...] = ("kafka", "clickhouse")
 
 _KAFKA_PORT, _CONTROLLER_PORT, _CLICKHOUSE_PORT, _CLICKHOUSE_TCP_PORT = 9092, 9093, 8123, 9000
+_CLICKHOUSE_MODULE = "agents.local.clickhouse_server"
 _CLICKHOUSE_SECONDS = 60.0
+
+
+class ListenerUnavailable(CommandError):
+    """The engine of the chdb wheel does not open its listener: that is a private entry point of the wheel."""
 
 
 class Services:
@@ -105,9 +110,12 @@ class Services:
 
     def _start_clickhouse(self) -> Child:
         ports = ["--http-port", str(self._ports["clickhouse"]), "--tcp-port", str(self._ports["clickhouse-tcp"])]
-        command = [sys.executable, "-m", "agents.local.clickhouse_server", "--dir", str(self.directory / "clickhouse")]
+        command = [sys.executable, "-m", _CLICKHOUSE_MODULE, "--dir", str(self.directory / "clickhouse")]
         child = Child("ClickHouse", [*command, *ports], self.directory / "logs" / "clickhouse.log")
-        child.wait_until(lambda: answers(f"{self.clickhouse}/ping"), _CLICKHOUSE_SECONDS)
+        try:
+            child.wait_until(lambda: answers(f"{self.clickhouse}/ping"), _CLICKHOUSE_SECONDS)
+        except CommandError as error:
+            raise ListenerUnavailable(str(error)) from None
         return child
 
 

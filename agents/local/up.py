@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Collection
@@ -16,13 +17,14 @@ from rich.console import Console
 
 from agents.errors import WrongUse
 from agents.local.processes import Child
-from agents.local.services import PARTS, Services
+from agents.local.services import PARTS, ListenerUnavailable, Services
 from agents.migrate import migrate
 from agents.probe import require_clickhouse, require_kafka
 from agents.settings import Settings
 from agents.topics import ensure_topics
 
 _BACKOFF_SECONDS = (1, 2, 5, 10)
+_DRAWDOWN = (sys.executable, "-m", "agents.cli")
 _STEADY_SECONDS = 60.0
 
 
@@ -40,6 +42,8 @@ class Up:
         self._own = [part for part in PARTS if part in only and not self._given[part]]
         self._wants_worker = "worker" in only
         self.services = Services(directory, self._own, auto_ports=auto_ports)
+        self._auto_ports = auto_ports
+        self._console = Console(stderr=True)
         self.settings = settings
         self._worker: Child | None = None
 
@@ -63,15 +67,21 @@ class Up:
     def __enter__(self) -> Up:
         if self._given["kafka"]:
             require_kafka(self.settings)
-        if self._given["clickhouse"]:
+        if self._given["clickhouse"] and not self._embedded:
             require_clickhouse(self.settings)
-        self.services.__enter__()
+        try:
+            self.services.__enter__()
+        except ListenerUnavailable as error:
+            self._fall_back(error)
         try:
             addresses = {name.removeprefix("DRAWDOWN_").lower(): value for name, value in self.services.env.items()}
             self.settings = self.settings.model_copy(update=addresses)
             if "kafka" in self._own or self._given["kafka"]:
                 asyncio.run(ensure_topics(self.settings))
-            if "clickhouse" in self._own or self._given["clickhouse"]:
+            if self._embedded:
+                # The directory belongs to one process at a time, and that is the worker.
+                subprocess.run([*_DRAWDOWN, "migrate"], env={**os.environ, **self.env}, check=True)
+            elif "clickhouse" in self._own or self._given["clickhouse"]:
                 migrate(self.settings)
             if self._wants_worker:
                 self._worker = self._start_worker()
@@ -85,9 +95,25 @@ class Up:
             self._worker.stop()
         self.services.__exit__()
 
+    @property
+    def _embedded(self) -> bool:
+        """Whether ClickHouse runs inside the worker: clickhouse-connect's own backend, `chdb:///directory`."""
+        return (self._given["clickhouse"] or "").startswith("chdb:")
+
+    def _fall_back(self, error: ListenerUnavailable) -> None:
+        directory = self.services.directory
+        address = f"chdb://{directory / 'clickhouse'}"
+        self._console.print(
+            f"[yellow]ClickHouse cannot listen here ({error});[/] it runs inside the worker instead ({address}):"
+            " nobody else can query it meanwhile"
+        )
+        self._given["clickhouse"], self._own = address, ["kafka"]
+        self.settings = self.settings.model_copy(update={"clickhouse": address})
+        self.services = Services(directory, self._own, auto_ports=self._auto_ports)
+        self.services.__enter__()
+
     def _start_worker(self) -> Child:
-        command = [sys.executable, "-m", "agents.cli", "worker"]
-        return Child("worker", command, self.services.directory / "logs" / "worker.log", self.env)
+        return Child("worker", [*_DRAWDOWN, "worker"], self.services.directory / "logs" / "worker.log", self.env)
 
     def write_ready(self, file: Path) -> None:
         """One JSON object with every address; it appears whole or not at all."""
