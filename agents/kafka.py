@@ -8,9 +8,14 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from agents.settings import Settings
 from schemas.topics import MESSAGE_BYTES_MAX
+
+#: A broker that starts takes some seconds until it knows its groups.
+_PATIENCE_SECONDS = 30
 
 
 @asynccontextmanager
@@ -24,10 +29,20 @@ async def admin(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
         await client.close()
 
 
-async def committed_offsets(settings: Settings) -> dict[tuple[str, int], int]:
-    """(topic, partition) -> the first offset that the workers' group has not processed."""
+def _is_passing(error: BaseException) -> bool:
+    return isinstance(error, KafkaError) and bool(error.retriable)
+
+
+@retry(
+    retry=retry_if_exception(_is_passing),
+    wait=wait_exponential_jitter(initial=0.1, max=2),
+    stop=stop_after_delay(_PATIENCE_SECONDS),
+    reraise=True,
+)
+async def committed_offsets(settings: Settings, group: str) -> dict[tuple[str, int], int]:
+    """(topic, partition) -> the first offset that the group has not processed; patient while a broker starts."""
     async with admin(settings) as client:
-        offsets = await client.list_consumer_group_offsets(settings.group)
+        offsets = await client.list_consumer_group_offsets(group)
     return {(tp.topic, tp.partition): meta.offset for tp, meta in offsets.items() if meta.offset >= 0}
 
 

@@ -143,7 +143,7 @@ class Partitions:
         }
         self._owned = partitions
         await asyncio.gather(*(partition.fence() for partition in partitions.values()))
-        offsets = await committed_offsets(self._settings)
+        offsets = await committed_offsets(self._settings, self._settings.group)
         await asyncio.gather(
             *(partition.open(offsets.get((tp.topic, tp.partition), 0)) for tp, partition in partitions.items())
         )

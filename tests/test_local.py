@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from agents.kafka import admin
+from agents.kafka import committed_offsets
 from agents.local.services import Services
 from agents.local.up import Up
 from agents.settings import Settings, load_settings
@@ -177,10 +177,9 @@ async def _send_and_wait_for_the_sink(settings: Settings, now: datetime) -> None
     async with AIOKafkaProducer(bootstrap_servers=settings.kafka) as producer:
         for topic, value in (("workspaces", binding("A", "acct")), ("usage", event("A", "logs", 42, "1", now))):
             await producer.send_and_wait(f"drawdown.{topic}", json.dumps(value).encode(), b"A")
-    async with asyncio.timeout(60), admin(settings) as client:
-        totals = f"{settings.topic_prefix}usage-totals"
-        while not any(
-            tp.topic == totals and meta.offset > 0
-            for tp, meta in (await client.list_consumer_group_offsets(f"{settings.group}-sink")).items()
-        ):
+    totals, done = f"{settings.topic_prefix}usage-totals", False
+    async with asyncio.timeout(60):
+        while not done:
+            offsets = await committed_offsets(settings, f"{settings.group}-sink")
+            done = any(topic == totals and offset for (topic, _), offset in offsets.items())
             await asyncio.sleep(0.1)
