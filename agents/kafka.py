@@ -35,7 +35,7 @@ def _is_passing(error: BaseException) -> bool:
 
 @retry(
     retry=retry_if_exception(_is_passing),
-    wait=wait_exponential_jitter(initial=0.1, max=2),
+    wait=wait_exponential_jitter(multiplier=0.1, max=2),
     stop=stop_after_delay(_PATIENCE_SECONDS),
     reraise=True,
 )

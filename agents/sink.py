@@ -141,7 +141,7 @@ class Sink:
         try:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception(self._is_passing),
-                wait=wait_exponential_jitter(initial=0.1, max=_BACKOFF_SECONDS_MAX),
+                wait=wait_exponential_jitter(multiplier=0.1, max=_BACKOFF_SECONDS_MAX),
                 after=_count_failure,
                 reraise=True,
             ):

@@ -1,0 +1,83 @@
+"""The sink: replays change nothing, ClickHouse may be away, and a value that does not fit stops it with its place."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from typing import Any
+
+import pytest
+
+from agents.clickhouse import INSERT_SETTINGS
+from agents.sink import RowRefused, Sink
+from conftest import Meter
+
+BASE = {"account": "a", "day": "2026-11-24", "meter": "logs", "at": "2026-11-24T10:00:00.123456Z"}
+
+
+def overage(version: int, workspace: str = "w", **more: Any) -> dict[str, Any]:
+    return BASE | {
+        "id": f"{workspace}-{version}", "workspace": workspace, "basis": "package", "retention_days": None,
+        "quantity": version * 1_000_000, "version": version, "settled": False, "currency": "CNY", "site": "cn",
+    } | more  # fmt: skip
+
+
+def status(version: int) -> dict[str, Any]:
+    return BASE | {
+        "package": "p", "quota": 100, "used": version, "remaining": 100 - version, "utilization": version / 100,
+        "workspaces": [{"workspace": "w", "demand": version, "covered": version}], "burn_rate_per_minute": 0,
+        "exhausts_at": None, "version": version,
+    }  # fmt: skip
+
+
+def totals(version: int) -> dict[str, Any]:
+    row = {"workspace": "w", "meter": "logs", "retention_days": 30, "quantity": version, "converted": 2 * version}
+    return BASE | {"version": version, "counted": version, "duplicates": 0, "conflicts": 0, "totals": [row]}
+
+
+VIEWS = (
+    "SELECT workspace, quantity, version FROM overage",
+    "SELECT count() FROM overage_events FINAL",
+    "SELECT workspace, units, price, amount FROM rated_overage",
+    "SELECT workspace, demand, covered FROM allocations",
+    "SELECT version, used FROM quota_history FINAL ORDER BY version",
+    "SELECT workspace, retention_days, quantity, converted FROM usage_totals",
+    "SELECT counted FROM usage_outcomes",
+)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_replays_in_any_order_and_batching_change_nothing(meter: Meter, seed: int) -> None:
+    """The same values again, shuffled, cut otherwise and repeated: every view shows what it showed."""
+    rng = random.Random(seed)
+    tables = {"overage_landing": overage, "quota_landing": status, "totals_landing": totals}
+    seen = []
+    for again in range(3):
+        for table, make in tables.items():
+            values = [json.dumps(make(version)).encode() for version in range(1, 9)]
+            if again:
+                values = rng.sample(values, 8) + rng.choices(values, k=4)
+            while values:
+                cut = rng.randrange(1, 6)
+                block, values = b"\n".join(values[:cut]), values[cut:]
+                meter.client.raw_insert(table, insert_block=block, fmt="JSONEachRow", settings=INSERT_SETTINGS)
+        seen.append([meter.rows(view) for view in VIEWS])
+    assert seen[0] == seen[1] == seen[2], f"seed {seed}"
+    assert seen[0][0] == [("w", 8_000_000, 8)]
+
+
+def test_a_value_that_does_not_fit(meter: Meter) -> None:
+    """The sink stops and names the value's place; the good ones before it are in, and nothing is committed beyond it."""
+    values = [overage(1), overage(2), overage(3, quantity="many"), overage(4)]
+    meter.send("overage", [(b"a", json.dumps(value).encode()) for value in values])
+    with pytest.raises(RowRefused, match=r"overage\[\d\]@2 for overage_landing"):
+        asyncio.run(asyncio.wait_for(Sink(meter.settings).run(), 30))
+    assert meter.rows("SELECT quantity FROM overage") == [(2_000_000,)]
+
+
+def test_a_usage_without_a_price_is_not_free(meter: Meter) -> None:
+    """An account in a currency that the price list lacks shows no amount, not 0."""
+    block = json.dumps(overage(1, currency="EUR")).encode()
+    meter.client.raw_insert("overage_landing", insert_block=block, fmt="JSONEachRow", settings=INSERT_SETTINGS)
+    assert meter.rows("SELECT quantity, amount FROM rated_overage") == [(1_000_000, None)]

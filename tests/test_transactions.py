@@ -1,0 +1,95 @@
+"""What becomes durable, and what does not, when an owner of a source partition dies after each step of a commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError, ProducerFenced
+
+from agents.kafka import committed_offsets, newest_values, records_at
+from agents.settings import Settings
+from agents.transactions import Commit, Transactor
+from conftest import Meter
+
+SENDS = 3
+
+
+def commit_of(settings: Settings, value: bytes, next_offset: int) -> Commit:
+    topic = settings.topic_prefix + "ledger-changelog"
+    return Commit([(topic, 0, f"key-{i}".encode(), value) for i in range(SENDS)], next_offset)
+
+
+@asynccontextmanager
+async def owner(settings: Settings) -> AsyncIterator[Transactor]:
+    """An owner of the same source partition; the newest fences the ones before."""
+    transactor = Transactor(settings, TopicPartition(settings.topic_prefix + "account-events", 0))
+    await transactor.start()
+    try:
+        yield transactor
+    finally:
+        await transactor.stop()
+
+
+async def durable(settings: Settings) -> tuple[set[bytes], int | None]:
+    """What a reader of committed records sees: the values, and the committed offset."""
+    values = await newest_values(settings, settings.topic_prefix + "ledger-changelog", 0)
+    offsets = await committed_offsets(settings, settings.group)
+    return set(values.values()), offsets.get((settings.topic_prefix + "account-events", 0))
+
+
+async def test_a_commit_is_all_of_it(meter: Meter) -> None:
+    """Records and offset are there together."""
+    async with owner(meter.settings) as one:
+        await one.commit(commit_of(meter.settings, b"1", 7))
+    assert await durable(meter.settings) == ({b"1"}, 7)
+
+
+@pytest.mark.parametrize("steps", ["sent", "sent and offset"])
+async def test_an_owner_that_dies_before_the_commit_leaves_nothing(meter: Meter, steps: str) -> None:
+    """The next owner's start aborts the open transaction: no record and no offset of it is ever seen."""
+    settings = meter.settings
+    async with owner_lost(settings) as lost:
+        commit = commit_of(settings, b"lost", 9)
+        await lost._producer.begin_transaction()
+        await asyncio.gather(*await lost._send(commit.sends))
+        if steps == "sent and offset":
+            await lost._producer.send_offsets_to_transaction({lost.source: commit.next_offset}, settings.group)
+        async with owner(settings) as following:
+            assert await durable(settings) == (set(), None)
+            await following.commit(commit_of(settings, b"2", 4))
+            assert await durable(settings) == ({b"2"}, 4)
+
+
+@asynccontextmanager
+async def owner_lost(settings: Settings) -> AsyncIterator[Transactor]:
+    """An owner whose end is not orderly: what it left open stays open."""
+    transactor = Transactor(settings, TopicPartition(settings.topic_prefix + "account-events", 0))
+    await transactor.start()
+    yield transactor
+    with suppress(KafkaError):
+        await transactor.stop()
+
+
+async def test_a_zombie_is_refused(meter: Meter) -> None:
+    """An owner that was replaced cannot commit any more, and what it sends is not seen."""
+    async with owner_lost(meter.settings) as zombie, owner(meter.settings) as living:
+        await living.commit(commit_of(meter.settings, b"new", 5))
+        with pytest.raises(ProducerFenced):
+            await zombie.commit(commit_of(meter.settings, b"old", 3))
+        assert await durable(meter.settings) == ({b"new"}, 5)
+
+
+async def test_records_are_found_by_their_place(meter: Meter) -> None:
+    """The original bytes of a refused event, also behind the marks that transactions leave in the log."""
+    settings = meter.settings
+    async with owner(settings) as one:
+        for number in range(3):
+            await one.commit(commit_of(settings, str(number).encode(), number))
+    topic = settings.topic_prefix + "ledger-changelog"
+    mark = SENDS + 1  # each transaction ends with a mark
+    found = await records_at(settings, topic, 0, {0, mark, 2 * mark + 1})
+    assert found == {0: b"0", mark: b"1", 2 * mark + 1: b"2"}
