@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo up test check fmt bench lock clean
+.PHONY: help setup system demo up test chaos check fmt bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ up: setup system ## start everything on this machine; Ctrl-C stops it
 
 test: setup system ## all tests, on a real Kafka and ClickHouse
 	@$(BIN)/python -m pytest
+
+chaos: setup system ## many seeds of the chaos test: SEEDS=1,2,3 SECONDS_EACH=60
+	@DRAWDOWN_CHAOS_SEEDS=$${SEEDS:-1,2,3} DRAWDOWN_CHAOS_SECONDS=$${SECONDS_EACH:-60} $(BIN)/python -m pytest tests/test_chaos.py
 
 check: setup ## lint, format, types, import contract, compose file
 	@$(BIN)/ruff check .

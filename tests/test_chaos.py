@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -14,6 +15,7 @@ import time
 from datetime import UTC, datetime
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from conftest import Meter
 from driver import CATALOG
@@ -79,14 +81,21 @@ def test_the_ledger_is_exact_after_chaos(meter: Meter, seed: int) -> None:
     chaos = Chaos(meter, rng)
     chaos.tend()
 
-    def feed() -> None:
-        step = max(1, int(len(values) / SECONDS / 2))
-        for first in range(0, len(values), step):
-            meter.send("usage", values[first : first + step])
-            time.sleep(0.4)
+    started = threading.Event()
 
-    feeder = threading.Thread(target=feed)
+    async def feed() -> None:
+        """One idempotent producer through all of it, so that what Kafka has is what was sent, once and in order."""
+        step, topic = max(1, int(len(values) / SECONDS / 2)), meter.settings.topic_prefix + "usage"
+        async with AIOKafkaProducer(bootstrap_servers=meter.settings.kafka, enable_idempotence=True) as producer:
+            started.set()
+            for first in range(0, len(values), step):
+                sent = [await producer.send(topic, value, key) for key, value in values[first : first + step]]
+                await asyncio.gather(*sent)
+                await asyncio.sleep(0.4)
+
+    feeder = threading.Thread(target=lambda: asyncio.run(feed()))
     feeder.start()
+    started.wait()
     try:
         while feeder.is_alive():
             time.sleep(rng.uniform(0.5, 4))
