@@ -63,6 +63,7 @@ class Partition:
         self._room = asyncio.Event()
         self._closing = asyncio.Event()
         self._closed = False
+        self._broken = False
         self._task: asyncio.Task[None] | None = None
 
     async def fence(self) -> None:
@@ -104,12 +105,17 @@ class Partition:
             await asyncio.wait_for(self._closing.wait(), seconds)
 
     async def _commit(self) -> None:
+        if self._broken:
+            return
         async with self._lock:
             commit = await self._stage.collect()
             self._room.set()
         if commit is not None:
+            # What was collected is nowhere else. If it does not get through, nothing that came after it may.
+            self._broken = True
             with CHECKPOINT_SECONDS.labels(topic=self._tp.topic).time():
                 await self._transactor.commit(commit)
+            self._broken = False
             PROGRESS.mark()
 
     async def close(self) -> None:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError, ProducerFenced
+from faust.types import TP
 
 from agents.kafka import committed_offsets, newest_values, records_at
+from agents.partitions import Partition
 from agents.settings import Settings
 from agents.transactions import Commit, Transactor
 from conftest import Meter
+from schemas.topics import MESSAGE_BYTES_MAX
 
 SENDS = 3
 
@@ -93,3 +97,39 @@ async def test_records_are_found_by_their_place(meter: Meter) -> None:
     mark = SENDS + 1  # each transaction ends with a mark
     found = await records_at(settings, topic, 0, {0, mark, 2 * mark + 1})
     assert found == {0: b"0", mark: b"1", 2 * mark + 1: b"2"}
+
+
+class Scripted:
+    """A stage whose commits are given; it stands for ours, not for Kafka."""
+
+    interval = 0.05
+    full = False
+
+    def __init__(self, commits: list[Commit]) -> None:
+        self.commits = commits
+
+    async def open(self, next_offset: int) -> None:
+        """Nothing to restore."""
+
+    async def take(self, records: Iterable[Any]) -> None:
+        """Nothing to do."""
+
+    async def collect(self) -> Commit | None:
+        """The next one."""
+        return self.commits.pop(0) if self.commits else None
+
+
+async def test_nothing_is_committed_behind_a_commit_that_failed(meter: Meter) -> None:
+    """The worker is told to stop, and a rebalance that comes before it does commits nothing more."""
+    settings, told = meter.settings, asyncio.Event()
+    too_large = Commit([(settings.topic_prefix + "ledger-changelog", 0, b"k", b"x" * (MESSAGE_BYTES_MAX + 1))], 1)
+    stage = Scripted([too_large, commit_of(settings, b"after", 2)])
+    tp = TP(settings.topic_prefix + "account-events", 0)
+    partition = Partition(settings, tp, 1, stage, lambda _error: told.set())
+    await partition.fence()
+    await partition.open(0)
+    await partition.take(1, [])
+    await asyncio.wait_for(told.wait(), 30)
+    await partition.close()
+    assert await durable(settings) == (set(), None)
+    assert stage.commits, "what came after was not even collected"
