@@ -20,14 +20,14 @@ from pipeline.ledger import Ledger, Refused
 from pipeline.outputs import Output
 from pipeline.routing import SINGLE
 from schemas.catalog import Catalog
-from schemas.log import decode_account_event
+from schemas.log import Usage, decode_account_event
 from schemas.topics import LEDGER, OVERAGE, USAGE
 from schemas.wire import encode
 
 log = structlog.get_logger()
 
-#: Folded records after which a checkpoint does not wait for its interval.
-_RECORDS_MAX = 50_000
+#: Folded events after which a checkpoint does not wait for its interval.
+_EVENTS_MAX = 250_000
 
 
 class DrawdownStage:
@@ -39,13 +39,13 @@ class DrawdownStage:
         self._settings = settings
         self._partition = partition
         self._changelog = settings.topic_prefix + LEDGER.name
-        self._records = 0
+        self._events = 0
         self._oldest_ms: int | None = None
 
     @property
     def full(self) -> bool:
         """Whether to make a checkpoint at once."""
-        return self._records >= _RECORDS_MAX
+        return self._events >= _EVENTS_MAX
 
     async def open(self, next_offset: int) -> None:
         """Restore the ledger. It knows itself where to go on: its entries and offset were committed together."""
@@ -61,8 +61,9 @@ class DrawdownStage:
         """Fold a chunk; what the ledger has passed changes nothing."""
         fold = self.ledger.fold
         for record in records:
-            fold(record.offset, decode_account_event(record.value))
-            self._records += 1
+            event = decode_account_event(record.value)
+            fold(record.offset, event)
+            self._events += len(event.at) if isinstance(event, Usage) else 1
             if self._oldest_ms is None:
                 self._oldest_ms = record.timestamp
 
@@ -78,7 +79,7 @@ class DrawdownStage:
             EVENTS.labels(meter=meter, outcome="counted" if outcome == COUNTED else "duplicate").inc(count)
         if self._oldest_ms is not None:
             EVENT_DELAY.observe(max(0.0, time.time() - self._oldest_ms / 1000))
-        self._records, self._oldest_ms = 0, None
+        self._events, self._oldest_ms = 0, None
         return Commit(sends, checkpoint.next_offset)
 
     def _output(self, output: Output) -> Send:

@@ -89,9 +89,9 @@ class Worker:
         log.info("worker started", kafka=self._settings.kafka, group=self._settings.group)
         waiting: asyncio.Future[Any] = asyncio.ensure_future(stop.wait())
         await asyncio.wait([waiting, self._failure], return_when=asyncio.FIRST_COMPLETED)
+        if not self._failure.done():
+            await self._guard(self._partitions.revoke())
         failed = self._failure.done()
-        if not failed:
-            await self._partitions.revoke()
         await self._close([waiting, *tasks])
         return EXIT_FAILED if failed else EXIT_DONE
 

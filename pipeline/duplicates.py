@@ -19,6 +19,8 @@ _DIGEST = 16
 _MEMO = 6
 #: One remembered identity in a piece: digest, content, day.
 ENTRY_BYTES = _DIGEST + _MEMO
+#: A piece is one state entry, and has to fit into a record.
+_PIECE_BYTES = 40_000 * ENTRY_BYTES
 #: 2020-01-01; two bytes then hold the days up to the year 2199.
 _DAY_BASE = 737_425
 _MASK_32, _MASK_DAY = 0xFFFF_FFFF, 0xFFFF
@@ -72,7 +74,11 @@ class DuplicateMemory:
             piece = pieces.setdefault(memo & _MASK_DAY, bytearray())
             piece += digest + memo.to_bytes(_MEMO, "little")
         self._fresh = []
-        return [(day + _DAY_BASE, bytes(piece)) for day, piece in pieces.items()]
+        return [
+            (day + _DAY_BASE, bytes(piece[first : first + _PIECE_BYTES]))
+            for day, piece in pieces.items()
+            for first in range(0, len(piece), _PIECE_BYTES)
+        ]
 
     def load(self, piece: bytes) -> None:
         """Remember a piece again; one that was loaded before changes nothing."""

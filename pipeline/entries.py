@@ -1,7 +1,7 @@
 """State entries: how the ledger is kept in the compacted changelog, as (key, value) pairs.
 
 A checkpoint writes only the entries that changed. Keys are JSON arrays whose first element is the kind:
-`["position"]`, `["account", a]`, `["day", a, day]`, `["series", a, day, block]`, `["ids", day, offset]`.
+`["position"]`, `["account", a]`, `["day", a, day]`, `["series", a, day, block]`, `["ids", day, offset, number]`.
 """
 
 from __future__ import annotations
@@ -61,9 +61,9 @@ def position_entry(next_offset: int, floor: date) -> Entry:
     return _key("position"), _encode(Position(next_offset, floor))
 
 
-def ids_entry(day: int, offset: int, piece: bytes) -> tuple[bytes, bytes]:
-    """An appended piece of the duplicate memory, of the checkpoint that ends before `offset`."""
-    return _key("ids", day, offset), piece
+def ids_entry(day: int, offset: int, number: int, piece: bytes) -> tuple[bytes, bytes]:
+    """An appended piece of the duplicate memory: the `number`th of the checkpoint that ends before `offset`."""
+    return _key("ids", day, offset, number), piece
 
 
 def account_entry(account: Account) -> Iterator[Entry]:

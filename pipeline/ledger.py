@@ -212,8 +212,8 @@ class Ledger:
                     account.touch(self._catalog, today, meter)
 
     def _pieces(self) -> Iterator[Entry]:
-        for day, piece in self._seen.take_fresh():
-            entry = ids_entry(day, self.next_offset, piece)
+        for number, (day, piece) in enumerate(self._seen.take_fresh()):
+            entry = ids_entry(day, self.next_offset, number, piece)
             self._seen_keys.setdefault(day, []).append(entry[0])
             yield entry
 
@@ -237,7 +237,7 @@ class Ledger:
                 case "position", []:
                     position = decode_position(value)
                     self.next_offset, self.floor = position.next_offset, position.floor
-                case "ids", [int(day), int()]:
+                case "ids", [int(day), int(), int()]:
                     self._seen.load(value)
                     self._seen_keys.setdefault(day, []).append(key)
                 case "account", [str(account)]:

@@ -26,6 +26,8 @@ Output = tuple[Topic, str, Struct]
 #: The burn rate looks back that many minutes (semantics.md, section 7).
 BURN_MINUTES = 15
 _UTILIZATION_STEP = 10_000
+#: Series in one record of totals.
+_TOTALS_MAX = 10_000
 
 
 def outputs_of(catalog: Catalog, account: Account, at_micros: int) -> Iterator[Output]:
@@ -33,7 +35,8 @@ def outputs_of(catalog: Catalog, account: Account, at_micros: int) -> Iterator[O
     at = to_instant(at_micros)
     for when in sorted(account.dirty_days):
         day = account.days[when]
-        yield USAGE_TOTALS, account.account, _totals(catalog, account, when, day, at)
+        for totals in _totals(catalog, account, when, day, at):
+            yield USAGE_TOTALS, account.account, totals
         for meter in sorted(day.dirty_meters):
             before, now = day.published[meter], account.draw(catalog, when, meter)
             yield from _overage(account, when, meter, before, now, at)
@@ -43,7 +46,7 @@ def outputs_of(catalog: Catalog, account: Account, at_micros: int) -> Iterator[O
     account.packages_changed = False
 
 
-def _totals(catalog: Catalog, account: Account, when: date, day: Day, at: datetime) -> UsageTotals:
+def _totals(catalog: Catalog, account: Account, when: date, day: Day, at: datetime) -> Iterator[UsageTotals]:
     changed = [day.order[index] for index in sorted(day.dirty_series)]
     rows = tuple(
         UsageTotal(
@@ -51,9 +54,12 @@ def _totals(catalog: Catalog, account: Account, when: date, day: Day, at: dateti
         )
         for s in changed
     )
-    return UsageTotals(
-        account.account, when, account.version, at, day.counted, day.duplicates, day.conflicts, rows
-    )  # fmt: skip
+    # At least one record, for the counters; several where one would not fit.
+    for first in range(0, len(rows) or 1, _TOTALS_MAX):
+        yield UsageTotals(
+            account.account, when, account.version, at, day.counted, day.duplicates, day.conflicts,
+            rows[first : first + _TOTALS_MAX],
+        )  # fmt: skip
 
 
 def _overage(account: Account, when: date, meter: str, before: Drawn, now: Drawn, at: datetime) -> Iterator[Output]:

@@ -5,7 +5,7 @@ A record is one event, or an array of events, of a workspace. Every event ends i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Protocol
@@ -21,6 +21,8 @@ from schemas.wire import QUANTITY_MAX, UsageEvent, WorkspaceBinding
 _PREFIX = "usage."
 #: Open series kept between chunks; beyond it the cache starts afresh, which costs time and changes nothing.
 _SERIES_MAX = 1_000_000
+#: Events in one batch: with the longest source and id, all escaped, they stay below `MESSAGE_BYTES_MAX`.
+ROWS_MAX = 5_000
 #: `index` of an event that is a record of its own.
 SINGLE = -1
 
@@ -52,9 +54,13 @@ class _Batch:
     series: list[SeriesKey] = field(default_factory=list)
     rows: list[_Row] = field(default_factory=list)
 
-    def usage(self, partition: int) -> Usage:
-        """The rows as columns."""
-        at, quantities, sources, ids, micros, offsets, indexes = map(list, zip(*self.rows, strict=True))
+    def usages(self, partition: int) -> Iterator[Usage]:
+        """The rows as columns, in batches that fit into a record whatever the names in them."""
+        for first in range(0, len(self.rows), ROWS_MAX):
+            yield self._usage(partition, self.rows[first : first + ROWS_MAX])
+
+    def _usage(self, partition: int, rows: list[_Row]) -> Usage:
+        at, quantities, sources, ids, micros, offsets, indexes = map(list, zip(*rows, strict=True))
         return Usage(
             self.account, partition, self.series, at, quantities, sources, ids, micros, offsets, indexes
         )  # fmt: skip
@@ -155,7 +161,9 @@ class Router:
 
     def _collect(self, partition: int) -> Routed:
         events = len(self._refusals) + sum(len(batch.rows) for batch in self._batches.values())
-        routed = Routed([batch.usage(partition) for batch in self._batches.values()], self._refusals, events)
+        routed = Routed(
+            [usage for batch in self._batches.values() for usage in batch.usages(partition)], self._refusals, events
+        )
         self._batches, self._refusals = {}, []
         self._chunk += 1
         return routed

@@ -11,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from driver import Core
+from pipeline.routing import ROWS_MAX
+from schemas.topics import MESSAGE_BYTES_MAX
 from world import binding, event
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -114,3 +116,18 @@ def test_a_record_without_a_key() -> None:
     """A key is only a hint of the partition: an event without one counts; of an unbound workspace it does not."""
     assert outcome(RAW, None) == {"counted": 1}
     assert outcome(json.dumps(GOOD | {"subject": "B"}).encode(), None) == {"unknown_workspace": 1}
+
+
+def test_a_batch_fits_into_a_record() -> None:
+    """Many events of one account, with the longest names that JSON makes longer still, become several batches."""
+    core = Core(NOW)
+    core.bind([binding("A", "acct")])
+    long = {"source": "\x01" * 256}
+    values = [json.dumps(GOOD | long | {"id": f"{n:06}" + "\x01" * 250}).encode() for n in range(ROWS_MAX + 1)]
+    core.send([(0, offset, b"A", value) for offset, value in enumerate(values)])
+    assert len(core.log) == 3
+    assert max(map(len, core.log)) < MESSAGE_BYTES_MAX
+    core.fold()
+    core.checkpoint()
+    assert core.view.outcomes == {"counted": ROWS_MAX + 1}
+    assert max(map(len, core.entries.values())) < MESSAGE_BYTES_MAX
