@@ -16,7 +16,11 @@ _CHATTY = ("aiokafka", "faust", "mode", "clickhouse_connect", "asyncio", "kafka"
 def configure_logs(settings: Settings) -> None:
     """Console lines or JSON on stderr; warnings of libraries only when they are errors."""
     level = getattr(logging, settings.log_level.upper())
-    render = structlog.processors.JSONRenderer() if settings.log_format == "json" else structlog.dev.ConsoleRenderer()
+    render = (
+        structlog.processors.JSONRenderer()
+        if settings.log_format == "json"
+        else structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    )
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

@@ -52,16 +52,22 @@ class ChunkConsumer(Consumer):
         return ChunkThread(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
-        """One message a partition. What was fetched before a rebalance is dropped: it will be fetched again."""
+        """One message a partition, marked with the generation of the group in which it was fetched.
+
+        A fetch moves the consumer on. So whatever is dropped here because the group has changed meanwhile must be
+        fetched again: after a rebalance Faust seeks, but a fetch that began before may end after that.
+        """
+        if not self.flow_active:
+            await self.wait(self.can_resume_flow)
         generation = self.app.consumer_generation_id
-        records, active = await self._wait_next_records(timeout)
-        if not records or self.should_stop or not self.flow_active:
-            return
-        for tp, chunk in records.items():
-            if self.app.consumer_generation_id != generation or not self.flow_active:
+        records, _ = await self._wait_next_records(timeout)
+        for tp, chunk in (records or {}).items():
+            if self.should_stop or not self.flow_active:
+                return  # the rebalance that is under way ends with a seek
+            if self.app.consumer_generation_id != generation:
+                await self.perform_seek()
                 return
-            if active is None or tp in active or tp in self._buffered_partitions:
-                yield tp, self._to_chunk(tp, chunk, generation)
+            yield tp, self._to_chunk(tp, chunk, generation)
 
     def _to_chunk(self, tp: TP, records: list[Any], generation: int) -> ConsumerMessage:
         last = records[-1]
