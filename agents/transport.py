@@ -48,24 +48,28 @@ class ChunkThread(AIOKafkaConsumerThread):
 class ChunkConsumer(Consumer):
     """Hands on, per partition, the list of fetched records. Offsets are committed by our transactions, not by Faust."""
 
+    _dropped = False
+
     def _new_consumer_thread(self) -> ChunkThread:
         return ChunkThread(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """One message a partition, marked with the generation of the group in which it was fetched.
 
-        A fetch moves the consumer on. So whatever is dropped here because the group has changed meanwhile must be
-        fetched again: after a rebalance Faust seeks, but a fetch that began before may end after that.
+        A fetch moves the consumer on. What is dropped here because the group changed meanwhile has to be fetched again: Faust
+        seeks at the end of a rebalance, but a fetch that began before may end after that. Seeking once more is
+        always safe, for the stages skip what they have passed.
         """
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
+        if self._dropped:
+            self._dropped = False
+            await self.perform_seek()
         generation = self.app.consumer_generation_id
         records, _ = await self._wait_next_records(timeout)
         for tp, chunk in (records or {}).items():
-            if self.should_stop or not self.flow_active:
-                return  # the rebalance that is under way ends with a seek
-            if self.app.consumer_generation_id != generation:
-                await self.perform_seek()
+            if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
+                self._dropped = True
                 return
             yield tp, self._to_chunk(tp, chunk, generation)
 
