@@ -83,6 +83,8 @@ class Account:
     bindings: dict[str, WorkspaceBinding] = field(default_factory=dict)
     packages: dict[str, Package] = field(default_factory=dict)
     days: dict[date, Day] = field(default_factory=dict)
+    #: Usage partition -> (offset, index) of the last event from there: what comes again at or below it is a replay.
+    passed: dict[int, tuple[int, int]] = field(default_factory=dict)
     #: What changed since the last checkpoint: bindings or packages, packages alone, and which days.
     dirty: bool = False
     packages_changed: bool = False

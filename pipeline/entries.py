@@ -1,7 +1,7 @@
 """State entries: how the ledger is kept in the compacted changelog, as (key, value) pairs.
 
 A checkpoint writes only the entries that changed. Keys are JSON arrays whose first element is the kind:
-`["position"]`, `["account", a]`, `["day", a, day]`, `["series", a, day, block]`, `["ids", day, offset, number]`.
+`["position"]`, `["account", a]`, `["passed", a]`, `["day", a, day]`, `["series", a, day, block]`, `["ids", day, offset, number]`.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ _encode = msgspec.json.encode
 _decode_key = msgspec.json.Decoder(list[str | int])
 _decode_rows = msgspec.json.Decoder(list[SeriesRow])
 _decode_position = msgspec.json.Decoder(Position)
+_decode_passed = msgspec.json.Decoder(dict[int, tuple[int, int]])
 _decode_account = msgspec.json.Decoder(AccountState)
 _decode_day = msgspec.json.Decoder(DayState)
 
@@ -119,6 +120,16 @@ def include_series(day: Day, value: bytes) -> None:
     """A block of series; blocks come in order."""
     for workspace, meter, retention_days, total in _decode_rows.decode(value):
         day.add(Series(workspace, meter, retention_days, len(day.order), total))
+
+
+def passed_entry(account: Account) -> Entry:
+    """How far the account has seen each partition of the usage topic."""
+    return _key("passed", account.account), _encode(account.passed)
+
+
+def decode_passed(value: bytes) -> dict[int, tuple[int, int]]:
+    """The positions from their entry."""
+    return _decode_passed.decode(value)
 
 
 def decode_position(value: bytes) -> Position:

@@ -26,11 +26,13 @@ from pipeline.entries import (
     account_entry,
     day_entries,
     day_keys,
+    decode_passed,
     decode_position,
     ids_entry,
     include_account,
     include_day,
     include_series,
+    passed_entry,
     position_entry,
     sorted_entries,
 )
@@ -125,6 +127,9 @@ class Ledger:
                 self._add(account, name, quantities)
         if outcomes.count(COUNTED) < len(outcomes):
             self._uncounted(account, event, outcomes)
+        if event.at:
+            last = event.offsets[-1], event.indexes[-1]
+            account.passed[event.partition] = max(last, account.passed.get(event.partition, last))
 
     def _without_late(self, event: Usage) -> Usage:
         """The batch without the events of days that the state has dropped; they are refused."""
@@ -157,10 +162,15 @@ class Ledger:
         self._outcomes[meter, COUNTED] += len(quantities)
 
     def _uncounted(self, account: Account, event: Usage, outcomes: bytearray) -> None:
+        """Duplicates and conflicts. One at a position that was passed is a replay of routing, and ended before.
+
+        The position alone never decides: an identity that is not known counts, wherever it stands.
+        """
+        passed = account.passed.get(event.partition, (-1, -1))
         message = "the identity (source, id) was counted with another content"
         for i, (place, outcome) in enumerate(zip(event.at, outcomes, strict=True)):
             _, when, meter, _ = event.series[place]
-            if outcome == COUNTED:
+            if outcome == COUNTED or (event.offsets[i], event.indexes[i]) <= passed:
                 continue
             day = account.touch(self._catalog, when, meter)
             if outcome == DUPLICATE:
@@ -192,6 +202,7 @@ class Ledger:
         for account in self._dirty.values():
             outputs += outputs_of(self._catalog, account, at_micros)
             entries += account_entry(account)
+            entries.append(passed_entry(account))
             for when in sorted(account.dirty_days):
                 entries += day_entries(account.account, when, account.days[when])
             account.dirty_days.clear()
@@ -242,6 +253,8 @@ class Ledger:
                     self._seen_keys.setdefault(day, []).append(key)
                 case "account", [str(account)]:
                     include_account(self._account(account), value)
+                case "passed", [str(account)]:
+                    self._account(account).passed = decode_passed(value)
                 case "day", [str(account), str(when)]:
                     include_day(self._account(account).days.setdefault(date.fromisoformat(when), Day()), value)
                 case "series", [str(account), str(when), int()]:

@@ -138,3 +138,25 @@ def test_a_broken_law_stops() -> None:
     ledger.accounts["a"].days[day].published["logs"].overage["w", 14] = 99  # type: ignore[index]
     with pytest.raises(LawBroken, match="law 5"):
         ledger.checkpoint(0)
+
+
+def test_a_replay_of_routing_changes_not_even_a_counter() -> None:
+    """The same routed batches once more, also after a restart: nothing is counted, a duplicate or a dead letter again."""
+    core = Core(NOW)
+    core.bind([binding("A", "acct")])
+    values = [event("A", "logs", 5, "1", NOW), event("A", "logs", 5, "1", NOW), event("A", "logs", 6, "1", NOW)]
+    records = [(0, offset, b"A", json.dumps(value).encode()) for offset, value in enumerate(values)]
+    core.send(records)
+    core.fold()
+    core.checkpoint()
+    before = dict(core.view.outcomes)
+    assert before == {"counted": 1, "duplicate": 1, "conflicting_duplicate": 1}
+    core.crash()
+    core.send(records)
+    core.fold()
+    core.checkpoint()
+    assert dict(core.view.outcomes) == before
+    core.send([(0, 0, b"A", json.dumps(event("A", "logs", 7, "new", NOW)).encode())])
+    core.fold()
+    core.checkpoint()
+    assert core.view.outcomes["counted"] == 2, "a usage topic that was made anew starts at 0 again, and loses nothing"
