@@ -53,8 +53,7 @@ def migrate(settings: Settings) -> list[str]:
                 row = [name, _checksum(text), datetime.now(UTC)]
                 client.insert("schema_migrations", [row], column_names=["name", "checksum", "at"])
                 done.append(name)
-        client.insert("rates", list(_rates(catalog)), column_names=_RATES, settings=INSERT_SETTINGS)
-        client.command("OPTIMIZE TABLE rates FINAL")
+        client.insert("rates_loaded", list(_rates(catalog)), column_names=_RATES, settings=INSERT_SETTINGS)
     return done
 
 

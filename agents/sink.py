@@ -22,7 +22,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError, Error
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential_jitter
 
 from agents.clickhouse import INSERT_SETTINGS, connect
-from agents.errors import CommandError
+from agents.errors import CommandError, Unreachable
 from agents.metrics import CLICKHOUSE_INSERT_FAILURES, CLICKHOUSE_INSERT_SECONDS
 from agents.settings import Settings
 from schemas.topics import ACCOUNT_EVENTS, ALERTS, DEAD_LETTERS, OVERAGE, QUOTA_STATUS, STATEMENTS, USAGE_TOTALS
@@ -98,6 +98,10 @@ class Sink:
         try:
             while not self._stopping.is_set():
                 await self._batch(consumer)
+        except (Error, Unreachable):
+            # While stopping the batch is given up: its offsets are not committed, so it comes again.
+            if not self._stopping.is_set():
+                raise
         finally:
             self._stopped.set()
             await consumer.stop()
@@ -148,6 +152,8 @@ class Sink:
                 with attempt, CLICKHOUSE_INSERT_SECONDS.labels(table=table).time():
                     await asyncio.to_thread(self._insert_now, table, block)
         except DatabaseError as error:
+            if not _is_refusal(error):
+                raise
             if len(rows) == 1:
                 tp, offset, _ = rows[0]
                 raise RowRefused(
@@ -166,9 +172,12 @@ class Sink:
         """Whether to try again: everything but a refusal of the content, and not while stopping."""
         if self._stopping.is_set():
             return False
-        if isinstance(error, DatabaseError):
-            return not any(f"Code: {code}." in str(error) for code in _CONTENT_CODES)
-        return isinstance(error, Error | CommandError | OSError)
+        return isinstance(error, Error | CommandError | OSError) and not _is_refusal(error)
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether ClickHouse says that the content is wrong; an outage is a `DatabaseError` too."""
+    return isinstance(error, DatabaseError) and any(f"Code: {code}." in str(error) for code in _CONTENT_CODES)
 
 
 def _count_failure(state: RetryCallState) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from agents.clickhouse import INSERT_SETTINGS
+from agents.migrate import migrate
 from agents.sink import RowRefused, Sink
 from conftest import Meter
 
@@ -81,3 +82,39 @@ def test_a_usage_without_a_price_is_not_free(meter: Meter) -> None:
     block = json.dumps(overage(1, currency="EUR")).encode()
     meter.client.raw_insert("overage_landing", insert_block=block, fmt="JSONEachRow", settings=INSERT_SETTINGS)
     assert meter.rows("SELECT quantity, amount FROM rated_overage") == [(1_000_000, None)]
+
+
+def test_a_workspace_that_a_package_lists_no_more_has_no_allocation(meter: Meter) -> None:
+    """The newest status is the whole truth of its package."""
+    both = [{"workspace": w, "demand": 50, "covered": 50} for w in "AB"]
+    values = [status(1) | {"workspaces": both}, status(2) | {"workspaces": both[:1]}]
+    for value in values:
+        block = json.dumps(value).encode()
+        meter.client.raw_insert("quota_landing", insert_block=block, fmt="JSONEachRow", settings=INSERT_SETTINGS)
+    assert meter.rows("SELECT workspace, covered FROM allocations") == [("A", 50)]
+
+
+def test_a_price_that_left_the_catalog_is_gone(meter: Meter) -> None:
+    """Only the list loaded last is in force."""
+    before = meter.rows("SELECT * FROM rates ORDER BY ALL")
+    stale = "SELECT * EXCEPT (effective_from, updated, price), toDate('2025-01-01'), toDateTime64(1, 6, 'UTC'), 9.9"
+    columns = "(meter, retention_days, site, currency, unit_size, is_default, effective_from, updated, price)"
+    meter.client.command(f"INSERT INTO rates_loaded {columns} {stale} FROM rates_loaded LIMIT 1")
+    migrate(meter.settings)
+    assert meter.rows("SELECT * FROM rates ORDER BY ALL") == before
+
+
+async def test_a_stop_while_clickhouse_is_away_accuses_no_row(meter: Meter) -> None:
+    """The sink ends quietly, and the batch comes again with the next one."""
+    await meter._send(meter.settings.topic_prefix + "overage", [(b"a", json.dumps(overage(1)).encode())])
+    away = meter.settings.model_copy(update={"clickhouse": "http://127.0.0.1:9"})
+    sink = Sink(away)
+    running = asyncio.create_task(sink.run())
+    await asyncio.sleep(5)
+    await sink.stop()
+    await asyncio.wait_for(running, 30)
+    again = Sink(meter.settings)
+    running = asyncio.create_task(again.run())
+    await asyncio.to_thread(meter.wait, lambda: bool(meter.rows("SELECT 1 FROM overage")), "the row comes again")
+    await again.stop()
+    await running
