@@ -65,6 +65,7 @@ def up(
     from agents.local.up import Up  # the servers of a laptop are not part of production's start
 
     with Up(_load(config), directory, only.split(","), auto_ports=ports == "auto") as running:
+        running.catch_signals()
         if ready_file is not None:
             running.write_ready(ready_file)
         table = Table(title="Drawdown is up", title_justify="left", box=None, show_header=False, pad_edge=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -57,15 +57,13 @@ class DrawdownStage:
             committed=next_offset, seconds=round(time.monotonic() - started, 3),
         )  # fmt: skip
 
-    async def take(self, records: Iterable[Any]) -> None:
+    async def take(self, records: Sequence[Any]) -> None:
         """Fold a chunk; what the ledger has passed changes nothing."""
-        fold = self.ledger.fold
-        for record in records:
-            event = decode_account_event(record.value)
-            fold(record.offset, event)
-            self._events += len(event.at) if isinstance(event, Usage) else 1
-            if self._oldest_ms is None:
-                self._oldest_ms = record.timestamp
+        events = [(record.offset, decode_account_event(record.value)) for record in records]
+        self.ledger.fold_all(events)
+        self._events += sum(len(event.at) if isinstance(event, Usage) else 1 for _, event in events)
+        if self._oldest_ms is None:
+            self._oldest_ms = next((record.timestamp for record in records), None)
 
     async def collect(self) -> Commit | None:
         """State entries, outputs, dead letters and the offset, as one commit."""

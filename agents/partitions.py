@@ -11,7 +11,7 @@ The order of a commit, and what happens when the worker dies after each step:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
 from typing import Any, Protocol
@@ -40,7 +40,7 @@ class Stage(Protocol):
     async def open(self, next_offset: int) -> None:
         """Get ready to take records from `next_offset` on; the partition is fenced already."""
 
-    async def take(self, records: Iterable[Any]) -> None:
+    async def take(self, records: Sequence[Any]) -> None:
         """Process records in order; those before the open offset are skipped."""
 
     async def collect(self) -> Commit | None:

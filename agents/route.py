@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -92,7 +92,7 @@ class UsageInlet(Inlet):
         self._router = router
         self._registry = registry
 
-    async def take(self, records: Iterable[Any]) -> None:
+    async def take(self, records: Sequence[Any]) -> None:
         """Route a chunk. If a workspace is unknown, read the registry up to now and route the chunk once more."""
         fresh = self._new(records)
         now = time.time_ns() // 1000
@@ -116,7 +116,7 @@ class DocumentInlet(Inlet):
         super().__init__(settings, topic, partition)
         self._parse = parse
 
-    async def take(self, records: Iterable[Any]) -> None:
+    async def take(self, records: Sequence[Any]) -> None:
         """One account event a document; one that is malformed is a dead letter."""
         for record in self._new(records):
             if record.value is None:

@@ -40,8 +40,11 @@ _TABLES = {
 }
 #: Of the account events only usage has rows; `kind` is the first field that the encoder writes.
 _USAGE_PREFIX = b'{"kind":"usage"'
-#: ClickHouse's codes for input that it cannot parse: 6, 26, 27, 38, 41, 69, 72, 117, 130, 131, 321, 349.
-_CONTENT_CODES = ("6", "26", "27", "38", "41", "69", "72", "117", "130", "131", "321", "349")
+#: ClickHouse's codes for input that it cannot parse or store.
+_CONTENT_CODES = (
+    *("6", "25", "26", "27", "38", "41", "53", "69", "72", "117"),
+    *("128", "130", "131", "190", "321", "349", "407"),
+)
 #: The client gives the group up only when it is dead, not while ClickHouse is away.
 _POLL_INTERVAL_MS = 24 * 3600 * 1000
 _BACKOFF_SECONDS_MAX = 10

@@ -15,6 +15,7 @@ from schemas.reasons import Reason
 from schemas.wire import UsageEvent
 
 _decoder = msgspec.json.Decoder(UsageEvent)
+_events_decoder = msgspec.json.Decoder(list[UsageEvent])
 _raw_array = msgspec.json.Decoder(list[msgspec.Raw])
 _NAME_CHARS_MAX = 256
 _IDENTITY = ("id", "source", "type")
@@ -91,6 +92,14 @@ def decode_event(value: bytes) -> UsageEvent | None:
     """The event, or None: then `explain` says why."""
     try:
         return _decoder.decode(value)
+    except UNDECODABLE:
+        return None
+
+
+def decode_events(value: bytes) -> list[UsageEvent] | None:
+    """The events of an array, or None if any element is none."""
+    try:
+        return _events_decoder.decode(value)
     except UNDECODABLE:
         return None
 

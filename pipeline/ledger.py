@@ -10,17 +10,17 @@ Every input is an argument: the same records in any batching give the same state
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
-from functools import lru_cache
 from hashlib import blake2b
 
 import msgspec
 
 from pipeline.account import Account, Day
+from pipeline.counting import Gain, count
 from pipeline.days import day_of
-from pipeline.duplicates import COUNTED, DUPLICATE, DuplicateMemory, contents_of
+from pipeline.duplicates import COUNTED, DUPLICATE, IDENTITY, DuplicateMemory
 from pipeline.entries import (
     Entry,
     account_entry,
@@ -28,7 +28,6 @@ from pipeline.entries import (
     day_keys,
     decode_passed,
     decode_position,
-    ids_entry,
     include_account,
     include_day,
     include_series,
@@ -38,8 +37,9 @@ from pipeline.entries import (
 )
 from pipeline.law import ensure
 from pipeline.outputs import Output, outputs_of
+from pipeline.pieces import Pieces
 from schemas.catalog import Catalog
-from schemas.log import AccountEvent, Bound, Correction, DaySettled, PackageChanged, SeriesKey, Usage
+from schemas.log import AccountEvent, Bound, PackageChanged, Usage
 from schemas.reasons import Reason
 
 #: Days past the horizon that the state is kept: routed events may lie that long in `account-events` before the fold.
@@ -78,7 +78,7 @@ class Ledger:
         self._catalog = catalog
         self._horizon = timedelta(days=horizon_days + SLACK_DAYS)
         self._seen = DuplicateMemory()
-        self._seen_keys: dict[int, list[bytes]] = {}
+        self._pieces = Pieces(self._seen)
         self._dirty: dict[str, Account] = {}
         self._today_wanted: set[str] = set()
         self._refused: list[Refused] = []
@@ -91,48 +91,52 @@ class Ledger:
 
     def fold(self, offset: int, event: AccountEvent) -> None:
         """Include the record at `offset`; a record that was included before is skipped."""
-        if offset < self.next_offset:
-            return
-        self.next_offset = offset + 1
-        account = self._account(event.account)
-        account.version = offset
-        self._dirty[account.account] = account
+        self.fold_all([(offset, event)])
+
+    def fold_all(self, records: Iterable[tuple[int, AccountEvent]]) -> None:
+        """Include records in order; neighbouring usage batches are counted together, which changes nothing but the time."""
+        run: list[tuple[Account, Usage]] = []
+        for offset, event in records:
+            if offset < self.next_offset:
+                continue
+            self.next_offset = offset + 1
+            account = self._account(event.account)
+            account.version = offset
+            self._dirty[account.account] = account
+            if isinstance(event, Usage):
+                run.append((account, self._without_late(event)))
+                continue
+            self._count(run)
+            run = []
+            self._change(account, event, offset)
+        self._count(run)
+
+    def _change(self, account: Account, event: AccountEvent, offset: int) -> None:
         match event:
-            case Usage():
-                self._count(account, event)
             case Bound():
                 account.bindings.pop(event.binding.workspace, None)
                 account.bindings[event.binding.workspace] = event.binding
                 account.dirty = True
             case PackageChanged():
                 self._package(account, event)
-            case DaySettled() | Correction():
+            case _:
                 ensure(False, "settlements and corrections are folded only by a newer version", offset)
 
-    def _count(self, account: Account, event: Usage) -> None:
-        """Law 7: every event of the batch ends as exactly one of counted, duplicate, refused."""
-        if any(day < self.floor for _, day, _, _ in event.series):
-            event = self._without_late(event)
-        days = [day.toordinal() for _, day, _, _ in event.series]
-        contents = contents_of([_seed(name) for name in event.series], event.at, event.quantities, event.micros)
-        outcomes = self._seen.admit(
-            account.account, event.sources, event.ids, contents, map(days.__getitem__, event.at)
-        )  # fmt: skip
-        fresh: list[list[int]] = [[] for _ in event.series]
-        for place, quantity, outcome in zip(event.at, event.quantities, outcomes, strict=True):
-            if outcome == COUNTED:
-                fresh[place].append(quantity)
-        for name, quantities in zip(event.series, fresh, strict=True):
-            if quantities:
-                self._add(account, name, quantities)
-        if outcomes.count(COUNTED) < len(outcomes):
-            self._uncounted(account, event, outcomes)
-        if event.at:
-            last = event.offsets[-1], event.indexes[-1]
-            account.passed[event.partition] = max(last, account.passed.get(event.partition, last))
+    def _count(self, run: list[tuple[Account, Usage]]) -> None:
+        """Law 7: every event of the batches ends as exactly one of counted, duplicate, refused."""
+        for counted in count(self._seen, run) if run else ():
+            account, usage = counted.account, counted.usage
+            for gain in counted.gains:
+                self._add(account, gain)
+            self._uncounted(account, usage, counted.known)
+            if usage.at:
+                last = usage.offsets[-1], usage.indexes[-1]
+                account.passed[usage.partition] = max(last, account.passed.get(usage.partition, last))
 
     def _without_late(self, event: Usage) -> Usage:
         """The batch without the events of days that the state has dropped; they are refused."""
+        if all(day >= self.floor for _, day, _, _ in event.series):
+            return event
         kept = []
         for i, place in enumerate(event.at):
             if event.series[place][1] >= self.floor:
@@ -143,34 +147,33 @@ class Ledger:
                 self._refused.append(Refused(*position, Reason.TOO_LATE, message))
         columns = {
             name: [getattr(event, name)[i] for i in kept]
-            for name in ("at", "quantities", "sources", "ids", "micros", "offsets", "indexes")
+            for name in ("at", "quantities", "micros", "offsets", "indexes")
         }
-        return msgspec.structs.replace(event, **columns)
+        identities = b"".join(event.identities[i * IDENTITY.itemsize : (i + 1) * IDENTITY.itemsize] for i in kept)
+        return msgspec.structs.replace(event, identities=identities, **columns)
 
-    def _add(self, account: Account, name: SeriesKey, quantities: list[int]) -> None:
-        workspace, when, meter, retention_days = name
+    def _add(self, account: Account, gain: Gain) -> None:
+        workspace, when, meter, retention_days = gain.series
         day = account.touch(self._catalog, when, meter)
         series = day.series_of(workspace, meter, retention_days)
         before = series.total
-        if self._catalog.meters[meter].aggregation == "sum":
-            series.total += sum(quantities)
-        else:
-            series.total = max(before, *quantities)
+        by_sum = self._catalog.meters[meter].aggregation == "sum"
+        series.total = before + gain.total if by_sum else max(before, gain.peak)
         ensure(series.total >= before, "law 5: totals only grow with usage", series.key)
-        day.counted += len(quantities)
+        day.counted += gain.events
         day.dirty_series.add(series.index)
-        self._outcomes[meter, COUNTED] += len(quantities)
+        self._outcomes[meter, COUNTED] += gain.events
 
-    def _uncounted(self, account: Account, event: Usage, outcomes: bytearray) -> None:
+    def _uncounted(self, account: Account, event: Usage, known: list[tuple[int, int]]) -> None:
         """Duplicates and conflicts. One at a position that was passed is a replay of routing, and ended before.
 
         The position alone never decides: an identity that is not known counts, wherever it stands.
         """
         passed = account.passed.get(event.partition, (-1, -1))
         message = "the identity (source, id) was counted with another content"
-        for i, (place, outcome) in enumerate(zip(event.at, outcomes, strict=True)):
-            _, when, meter, _ = event.series[place]
-            if outcome == COUNTED or (event.offsets[i], event.indexes[i]) <= passed:
+        for i, outcome in known:
+            _, when, meter, _ = event.series[event.at[i]]
+            if (event.offsets[i], event.indexes[i]) <= passed:
                 continue
             day = account.touch(self._catalog, when, meter)
             if outcome == DUPLICATE:
@@ -206,7 +209,7 @@ class Ledger:
             for when in sorted(account.dirty_days):
                 entries += day_entries(account.account, when, account.days[when])
             account.dirty_days.clear()
-        entries += self._pieces()
+        entries += self._pieces.append(self.next_offset)
         entries += self._expire(at_micros)
         entries.append(position_entry(self.next_offset, self.floor))
         result = Checkpoint(self.next_offset, entries, outputs, self._refused, self._outcomes)
@@ -222,12 +225,6 @@ class Ledger:
                 for meter in package.quotas:
                     account.touch(self._catalog, today, meter)
 
-    def _pieces(self) -> Iterator[Entry]:
-        for number, (day, piece) in enumerate(self._seen.take_fresh()):
-            entry = ids_entry(day, self.next_offset, number, piece)
-            self._seen_keys.setdefault(day, []).append(entry[0])
-            yield entry
-
     def _expire(self, at_micros: int) -> Iterator[Entry]:
         """Tombstones of the days that nothing can change any more; done once a day."""
         floor = day_of(at_micros, "UTC") - self._horizon
@@ -237,9 +234,7 @@ class Ledger:
         for account in self.accounts.values():
             for when in [day for day in account.days if day < floor]:
                 yield from ((key, None) for key in day_keys(account.account, when, account.days.pop(when)))
-        for day in [day for day in self._seen_keys if day < floor.toordinal()]:
-            yield from ((key, None) for key in self._seen_keys.pop(day))
-        self._seen.forget_before(floor.toordinal())
+        yield from self._pieces.forget_before(floor.toordinal())
 
     def restore(self, entries: dict[bytes, bytes]) -> None:
         """The state that a changelog holds: the newest value of each key, without those that are gone."""
@@ -249,8 +244,7 @@ class Ledger:
                     position = decode_position(value)
                     self.next_offset, self.floor = position.next_offset, position.floor
                 case "ids", [int(day), int(), int()]:
-                    self._seen.load(value)
-                    self._seen_keys.setdefault(day, []).append(key)
+                    self._pieces.load(day, key, value)
                 case "account", [str(account)]:
                     include_account(self._account(account), value)
                 case "passed", [str(account)]:
@@ -280,11 +274,3 @@ class Ledger:
             for package in sorted(account.packages.values(), key=lambda p: p.package):
                 state.update(f"{name}\0{package}\n".encode())
         return state.hexdigest()
-
-
-@lru_cache(maxsize=1_000_000)
-def _seed(name: SeriesKey) -> int:
-    """A stable number of the series, for the content of its events."""
-    workspace, _, meter, retention_days = name
-    text = f"{len(workspace)}:{workspace}{meter}:{retention_days}"
-    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Protocol
 
-from pipeline.admission import Limits, Refusal, decode_event, explain, is_json, split_array
+from pipeline.admission import Limits, Refusal, decode_event, decode_events, explain, is_json, split_array
 from pipeline.days import MICROS_PER_DAY, day_bounds, day_of, to_micros
+from pipeline.duplicates import identity_of
 from pipeline.law import ensure
 from schemas.catalog import Catalog
-from schemas.log import SeriesKey, Usage
+from schemas.log import RoutedUsage, SeriesKey, Usage
 from schemas.reasons import Reason
 from schemas.wire import QUANTITY_MAX, UsageEvent, WorkspaceBinding
 
@@ -26,8 +27,8 @@ ROWS_MAX = 5_000
 #: `index` of an event that is a record of its own.
 SINGLE = -1
 
-#: Place of the series in the batch, quantity, source, id, micros, offset, index.
-_Row = tuple[int, int, str, str, int, int, int]
+#: Place of the series in the batch, quantity, micros, offset, index, identity, source, id.
+_Row = tuple[int, int, int, int, int, bytes, str, str]
 
 
 class Record(Protocol):
@@ -60,9 +61,10 @@ class _Batch:
             yield self._usage(partition, self.rows[first : first + ROWS_MAX])
 
     def _usage(self, partition: int, rows: list[_Row]) -> Usage:
-        at, quantities, sources, ids, micros, offsets, indexes = map(list, zip(*rows, strict=True))
-        return Usage(
-            self.account, partition, self.series, at, quantities, sources, ids, micros, offsets, indexes
+        at, quantities, micros, offsets, indexes, identities, sources, ids = map(list, zip(*rows, strict=True))
+        return RoutedUsage(
+            self.account, partition, self.series, at, quantities, micros, offsets, indexes, b"".join(identities),
+            sources, ids,
         )  # fmt: skip
 
 
@@ -79,6 +81,7 @@ class _Series:
     """
 
     account: str
+    prefix: str
     key: bytes
     name: SeriesKey
     start: int
@@ -109,7 +112,8 @@ class Router:
         self._batches: dict[str, _Batch] = {}
         self._chunk = 0
         self._refusals: list[Refusal] = []
-        self._now = 0
+        self._now = self._latest = 0
+        self._split: tuple[Record, list[bytes]] | None = None
 
     @property
     def bindings(self) -> dict[str, WorkspaceBinding]:
@@ -132,39 +136,42 @@ class Router:
 
     def route(self, partition: int, records: Iterable[Record], now_micros: int) -> Routed:
         """The batches and refusals of one chunk of a usage partition; `now_micros` is the worker's clock."""
-        self._now = now_micros
+        self._now, self._latest = now_micros, now_micros + self._limits.future_micros
         if len(self._open) + len(self._other_days) > _SERIES_MAX:
             self._forget()
-        latest = now_micros + self._limits.future_micros
-        bytes_max = self._limits.record_bytes
-        series_of, chunk = self._open, self._chunk
+        bytes_max, take = self._limits.record_bytes, self._take
         for record in records:
             value = record.value or b""
             event = decode_event(value) if len(value) <= bytes_max else None
             if event is None:
                 self._unusual(record, value)
-                continue
-            data, micros, key = event.data, to_micros(event.time), record.key
-            series = series_of.get((event.subject, event.type, data.retention_days))
-            if (
-                series is None
-                or not series.start <= micros < series.end
-                or micros > latest
-                or not 0 <= data.quantity <= QUANTITY_MAX
-                or (key is not None and key != series.key)
-                or series.chunk != chunk
-            ):
-                self._one(event, micros, record, value, SINGLE)
-                continue
-            series.append((series.place, data.quantity, event.source, event.id, micros, record.offset, SINGLE))
+            else:
+                take(event, record, SINGLE)
         return self._collect(partition)
+
+    def _take(self, event: UsageEvent, record: Record, index: int) -> None:
+        """The hot path: an event of an open series goes straight to its batch, any other takes the careful path."""
+        data, micros, key, source = event.data, to_micros(event.time), record.key, event.source
+        series = self._open.get((event.subject, event.type, data.retention_days))
+        if (
+            series is None
+            or not series.start <= micros < series.end
+            or micros > self._latest
+            or not 0 <= data.quantity <= QUANTITY_MAX
+            or (key is not None and key != series.key)
+            or series.chunk != self._chunk
+        ):
+            self._one(event, micros, record, index)
+            return
+        identity = identity_of(series.prefix, source, event.id)
+        series.append((series.place, data.quantity, micros, record.offset, index, identity, source, event.id))
 
     def _collect(self, partition: int) -> Routed:
         events = len(self._refusals) + sum(len(batch.rows) for batch in self._batches.values())
         routed = Routed(
             [usage for batch in self._batches.values() for usage in batch.usages(partition)], self._refusals, events
         )
-        self._batches, self._refusals = {}, []
+        self._batches, self._refusals, self._split = {}, [], None
         self._chunk += 1
         return routed
 
@@ -180,6 +187,9 @@ class Router:
         """A record that is no single valid event: an array, too large, or malformed."""
         if len(value) > self._limits.record_bytes:
             self._refuse(Reason.RECORD_TOO_LARGE, f"{len(value)} bytes", record, b"", None)
+        elif (all_good := decode_events(value)) is not None and len(all_good) <= self._limits.record_events:
+            for index, event in enumerate(all_good):
+                self._take(event, record, index)
         elif (elements := split_array(value)) is None:
             self._refuse(*explain(value), record, value, None)
         elif not (valid := is_json(value))[0]:
@@ -195,20 +205,31 @@ class Router:
             if event is None:
                 self._refuse(*explain(element), record, element, index)
             else:
-                self._one(event, to_micros(event.time), record, element, index)
+                self._take(event, record, index)
 
     def _refuse(self, reason: Reason, message: str, record: Record, value: bytes, index: int | None) -> None:
         self._refusals.append(Refusal(reason, message, value, record.offset, index, record.key))
 
-    def _one(self, event: UsageEvent, micros: int, record: Record, value: bytes, index: int) -> None:
+    def _one(self, event: UsageEvent, micros: int, record: Record, index: int) -> None:
         """The careful path: every check in the order of precedence, then the row goes to its series."""
         found = self._series_or_reason(event, micros, record.key)
         if isinstance(found, _Series):
             if found.chunk != self._chunk:
                 self._open_in_chunk(found)
-            found.append((found.place, event.data.quantity, event.source, event.id, micros, record.offset, index))
+            identity = identity_of(found.prefix, event.source, event.id)
+            found.append(
+                (found.place, event.data.quantity, micros, record.offset, index, identity, event.source, event.id)
+            )
+        elif index == SINGLE:
+            self._refuse(*found, record, record.value or b"", None)
         else:
-            self._refuse(*found, record, value, None if index == SINGLE else index)
+            self._refuse(*found, record, self._elements(record)[index], index)
+
+    def _elements(self, record: Record) -> list[bytes]:
+        """The elements of an array as their own bytes; kept for the next refusal out of the same record."""
+        if self._split is None or self._split[0] is not record:
+            self._split = record, split_array(record.value or b"") or []
+        return self._split[1]
 
     def _series_or_reason(self, event: UsageEvent, micros: int, key: bytes | None) -> _Series | tuple[Reason, str]:
         quantity, workspace = event.data.quantity, event.subject
@@ -249,8 +270,8 @@ class Router:
         if other is not None:
             return other
         start, end = day_bounds(day, binding.time_zone)
-        workspace = event.subject
-        series = _Series(binding.account, workspace.encode(), (workspace, day, meter, retention), start, end)
+        workspace, prefix = event.subject, f"{len(binding.account)}:{binding.account}"
+        series = _Series(binding.account, prefix, workspace.encode(), (workspace, day, meter, retention), start, end)
         if current is None or current.name[1] < day:
             self._open[cached] = series
             if current is not None:

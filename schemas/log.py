@@ -8,7 +8,6 @@ for an account. ClickHouse reads the very same JSON (`usage_events`), so names a
 from __future__ import annotations
 
 from datetime import date
-from decimal import Decimal
 
 import msgspec
 from msgspec import Struct
@@ -22,8 +21,9 @@ SeriesKey = tuple[str, date, str, int]
 class Usage(Struct, frozen=True, tag="usage", tag_field="kind"):
     """A batch of valid usage events of one account out of one partition of the usage topic, in arrival order.
 
-    The event columns have equal length. `at` is the event's place in `series`; `micros` its own time in microseconds since
-    the epoch (UTC); `offsets` and `indexes` say where it stood in the usage topic (index -1: a record of its own).
+    This is what the fold reads of it. The event columns have equal length: `at` is the event's place in `series`, `micros` its
+    own time in microseconds since the epoch (UTC); `offsets` and `indexes` say where it stood in the usage topic (index -1: a
+    record of its own). `identities` has 16 bytes an event: BLAKE2b-128 of (account, source, id).
     """
 
     account: str
@@ -31,11 +31,17 @@ class Usage(Struct, frozen=True, tag="usage", tag_field="kind"):
     series: list[SeriesKey]
     at: list[int]
     quantities: list[int]
-    sources: list[str]
-    ids: list[str]
     micros: list[int]
     offsets: list[int]
     indexes: list[int]
+    identities: bytes
+
+
+class RoutedUsage(Usage, frozen=True, tag="usage", tag_field="kind"):
+    """The batch as it is written: with the identities in full, for the audit's sake."""
+
+    sources: list[str]
+    ids: list[str]
 
 
 class Bound(Struct, frozen=True, tag="binding", tag_field="kind"):
@@ -61,7 +67,10 @@ class DaySettled(Struct, frozen=True, tag="settlement", tag_field="kind"):
 
 
 class Correction(Struct, frozen=True, tag="correction", tag_field="kind"):
-    """An operator's signed change of a series' day total."""
+    """An operator's signed change of a series' day total, in the meter's unit; `id` makes a repeated one the same one.
+
+    The total is what was counted plus all corrections, and never below 0, so the order of corrections does not matter.
+    """
 
     account: str
     id: str
@@ -73,7 +82,6 @@ class Correction(Struct, frozen=True, tag="correction", tag_field="kind"):
     reason: str
     operator: str
     at: Instant
-    amount: Decimal | None = None
 
 
 AccountEvent = Usage | Bound | PackageChanged | DaySettled | Correction

@@ -19,7 +19,7 @@ from agents.errors import CommandError
 from agents.local.services import Services
 from agents.migrate import migrate, pending
 from agents.settings import Settings
-from schemas.log import Usage, encode_account_event
+from schemas.log import RoutedUsage, encode_account_event
 from schemas.wire import (
     Alert,
     DeadLetter,
@@ -105,9 +105,10 @@ def versions(version: int) -> list[tuple[str, bytes]]:
         ("dead_letters_landing", DeadLetter(
             "usage", 0, version, None if version % 2 else 3, None, "not_json", "é\n", "eA==", AT)),
     ]  # fmt: skip
-    usage = Usage(
-        "a", 0, [("w", DAY, "logs", 30), ("v", DAY, "hosts", 0)], [0, 1], [version, 10**15], ["s", "s"],
-        [f"i{version}", f"j{version}"], [1_795_514_400_000_000 + version] * 2, [version, version], [0, 1],
+    usage = RoutedUsage(
+        "a", 0, [("w", DAY, "logs", 30), ("v", DAY, "hosts", 0)], [0, 1], [version, 10**15],
+        [1_795_514_400_000_000 + version] * 2, [version, version], [0, 1], bytes(32), ["s", "s"],
+        [f"i{version}", f"j{version}"],
     )  # fmt: skip
     return [(table, encode(value)) for table, value in values] + [("usage_landing", encode_account_event(usage))]
 

@@ -133,7 +133,7 @@ def test_a_broken_law_stops() -> None:
     """A total that falls by usage is a breach, not a log line."""
     ledger = Ledger(CATALOG, 35)
     day = NOW.date()
-    good = Usage("a", 0, [("w", day, "logs", 14)], [0], [5], ["s"], ["1"], [1], [0], [-1])
+    good = Usage("a", 0, [("w", day, "logs", 14)], [0], [5], [1], [0], [-1], bytes(16))
     ledger.fold(0, good)
     ledger.accounts["a"].days[day].published["logs"].overage["w", 14] = 99  # type: ignore[index]
     with pytest.raises(LawBroken, match="law 5"):

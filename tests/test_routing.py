@@ -112,6 +112,14 @@ def test_an_array_is_as_good_as_its_events() -> None:
     assert outcome(b" " * (4 << 20) + RAW) == {"record_too_large": 1}
 
 
+def test_an_array_of_a_million_is_one_dead_letter() -> None:
+    """Refused as a whole; the records beside it count."""
+    million = b"[" + b",".join([b"{}"] * 1_000_000) + b"]"
+    assert len(million) < 4 << 20
+    assert outcome(million) == {"record_too_large": 1}
+    assert outcome(b" " * (50 << 20)) == {"record_too_large": 1}
+
+
 def test_a_record_without_a_key() -> None:
     """A key is only a hint of the partition: an event without one counts; of an unbound workspace it does not."""
     assert outcome(RAW, None) == {"counted": 1}

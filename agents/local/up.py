@@ -46,6 +46,7 @@ class Up:
         self._console = Console(stderr=True)
         self.settings = settings
         self._worker: Child | None = None
+        self._stopping = False
 
     @property
     def env(self) -> dict[str, str]:
@@ -125,24 +126,26 @@ class Up:
         temporary.write_text(json.dumps(ready))
         temporary.rename(file)
 
-    def watch(self, console: Console) -> int:
-        """Until SIGINT or SIGTERM; a worker that ends is started again, a server that ends is an error."""
-        stopping = False
+    def catch_signals(self) -> None:
+        """From now on SIGINT and SIGTERM end `watch`, now or once it begins, and nothing else."""
 
         def stop(_number: int, _frame: FrameType | None) -> None:
-            nonlocal stopping
-            stopping = True
+            self._stopping = True
 
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
+
+    def watch(self, console: Console) -> int:
+        """Until SIGINT or SIGTERM; a worker that ends is started again, a server that ends is an error."""
+        self.catch_signals()
         failures, started = 0, time.monotonic()
-        while not stopping:
+        while not self._stopping:
             time.sleep(0.1)
             for name, child in self.services.children.items():
-                if child.returncode is not None and not stopping:
+                if child.returncode is not None and not self._stopping:
                     console.print(f"[red]{name} ended with code {child.returncode}[/]: {child.tail()}")
                     return 1
-            if self._worker is not None and self._worker.returncode is not None and not stopping:
+            if self._worker is not None and self._worker.returncode is not None and not self._stopping:
                 failures = 0 if time.monotonic() - started > _STEADY_SECONDS else failures
                 pause = _BACKOFF_SECONDS[min(failures, len(_BACKOFF_SECONDS) - 1)]
                 console.print(f"[yellow]the worker ended with code {self._worker.returncode}[/]; again in {pause} s")
