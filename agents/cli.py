@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.table import Table
 
 from agents.clickhouse import connect
-from agents.errors import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_WRONG_USE, CommandError
+from agents.errors import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_WRONG_USE, CommandError, WrongUse
 from agents.logs import configure_logs
 from agents.migrate import migrate as apply_migrations
 from agents.migrate import pending
@@ -27,6 +27,7 @@ from agents.quota import newest_quotas, quota_table
 from agents.settings import Settings, SettingsInvalid, load_settings
 from agents.topics import describe_topics, ensure_topics
 from schemas.catalog import CatalogInvalid, load_catalog
+from schemas.topics import USAGE
 
 app = typer.Typer(
     help="Drawdown: a streaming usage meter.",
@@ -196,6 +197,33 @@ def quota(
                 while True:
                     live.update(quota_table(newest_quotas(client, account, when), f"{account}, {when}"))
                     time.sleep(0.5)
+
+
+@app.command()
+def replay(
+    to: Annotated[Path, typer.Option("--to", help="Directory for totals, allocations and overage (JSON lines).")],
+    from_topic: Annotated[str, typer.Option("--from-topic", help="The topic to fold: usage.")] = "usage",
+    batch: Annotated[int, typer.Option(help="Records routed at a time; it changes nothing.", min=1)] = 10_000,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fold the usage topic from scratch, in memory, and print the ledger's digest."""
+    from agents.replay import replay as fold_topic  # only here
+    from agents.replay import write_files
+
+    settings = _load(config)
+    if from_topic != USAGE.name:
+        raise WrongUse(f"--from-topic knows {USAGE.name}; not {from_topic}")
+    require_kafka(settings)
+    replayed = asyncio.run(fold_topic(settings, batch))
+    files = [str(file) for file in write_files(replayed, to)]
+    if as_json:
+        _print_json({"digest": replayed.digest, "outcomes": replayed.outcomes, "files": files})
+        return
+    table = Table("outcome", "events", box=None, header_style="bold", pad_edge=False)
+    for name, events in sorted(replayed.outcomes.items()):
+        table.add_row(name, f"{events:,}")
+    console.print(table, f"digest [bold]{replayed.digest}[/]", *files, sep="\n")
 
 
 def main() -> None:

@@ -65,19 +65,26 @@ async def reader(settings: Settings, topic: str, partition: int) -> AsyncIterato
         await consumer.stop()
 
 
-async def newest_values(settings: Settings, topic: str, partition: int) -> dict[bytes, bytes]:
-    """The newest value of each key up to the partition's end; a tombstone removes its key."""
+async def all_records(settings: Settings, topic: str, partition: int) -> AsyncIterator[list[ConsumerRecord[Any, Any]]]:
+    """The partition from its first record to what is its end now, in order, as the fetches come."""
     tp = TopicPartition(topic, partition)
-    values: dict[bytes, bytes] = {}
     async with reader(settings, topic, partition) as consumer:
         end = (await consumer.end_offsets([tp]))[tp]
         await consumer.seek_to_beginning(tp)
         while await consumer.position(tp) < end:
-            for record in await _fetch(consumer, tp):
-                if record.value is None:
-                    values.pop(record.key, None)
-                else:
-                    values[record.key] = record.value
+            if records := await _fetch(consumer, tp):
+                yield records
+
+
+async def newest_values(settings: Settings, topic: str, partition: int) -> dict[bytes, bytes]:
+    """The newest value of each key up to the partition's end; a tombstone removes its key."""
+    values: dict[bytes, bytes] = {}
+    async for records in all_records(settings, topic, partition):
+        for record in records:
+            if record.value is None:
+                values.pop(record.key, None)
+            else:
+                values[record.key] = record.value
     return values
 
 

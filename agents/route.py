@@ -14,8 +14,8 @@ from agents.metrics import EVENTS
 from agents.registry import Registry
 from agents.settings import Settings
 from agents.transactions import Commit, Send
-from pipeline.admission import UNDECODABLE, Refusal, explain_document
-from pipeline.days import zone
+from pipeline.admission import UNDECODABLE, Limits, Refusal, explain_document
+from pipeline.days import MICROS_PER_SECOND, zone
 from pipeline.routing import Router
 from schemas.catalog import Catalog
 from schemas.log import AccountEvent, Bound, PackageChanged, encode_account_event
@@ -25,6 +25,16 @@ from schemas.wire import DeadLetter, Package, WorkspaceBinding, encode
 
 #: Routed events after which a commit does not wait for its interval.
 _EVENTS_MAX = 50_000
+
+
+def limits_of(settings: Settings) -> Limits:
+    """What routing admits."""
+    return Limits(
+        settings.record_bytes_max,
+        settings.record_events_max,
+        int(settings.future_tolerance * MICROS_PER_SECOND),
+        settings.horizon_days,
+    )
 
 
 def dead_letter(settings: Settings, topic: str, partition: int, refusal: Refusal) -> Send:

@@ -16,11 +16,9 @@ from agents.errors import EXIT_DONE, EXIT_FAILED
 from agents.metrics import INVARIANT_VIOLATIONS
 from agents.partitions import Partitions
 from agents.registry import Registry
-from agents.route import DocumentInlet, UsageInlet, binding_parser, package_parser
+from agents.route import DocumentInlet, UsageInlet, binding_parser, limits_of, package_parser
 from agents.settings import Settings
 from agents.sink import Sink
-from pipeline.admission import Limits
-from pipeline.days import MICROS_PER_SECOND
 from pipeline.law import LawBroken
 from pipeline.routing import Router
 from schemas.catalog import load_catalog
@@ -45,13 +43,7 @@ class Worker:
     def __init__(self, settings: Settings, *, sink: bool = True) -> None:
         self._settings = settings
         catalog = load_catalog(settings.catalog)
-        limits = Limits(
-            settings.record_bytes_max,
-            settings.record_events_max,
-            int(settings.future_tolerance * MICROS_PER_SECOND),
-            settings.horizon_days,
-        )
-        router = Router(catalog, limits)
+        router = Router(catalog, limits_of(settings))
         self._registry = Registry(settings, router)
         self._sink = Sink(settings) if sink else None
         self._failure: asyncio.Future[None]
