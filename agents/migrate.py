@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -14,6 +15,7 @@ from agents.errors import CommandError
 from agents.settings import Settings
 from schemas.catalog import Catalog, load_catalog
 
+_CREATE = re.compile("^CREATE (TABLE|MATERIALIZED VIEW|VIEW)")
 _RATES = (
     "meter",
     "retention_days",
@@ -58,11 +60,13 @@ def migrate(settings: Settings) -> list[str]:
 
 
 def _apply(client: Client, text: str) -> None:
-    """Statement by statement; one that was applied by a run that was cut off, or by one beside us, is passed over."""
+    """Statement by statement; one that was applied by a run that was cut off, or by one beside us, is passed over.
+
+    Every ALTER is written so that it may come again.
+    """
     code = "\n".join(line for line in text.splitlines() if not line.lstrip().startswith("--"))
     for statement in filter(None, map(str.strip, code.split(";"))):
-        kind = next(k for k in ("TABLE", "MATERIALIZED VIEW", "VIEW") if statement.startswith(f"CREATE {k}"))
-        client.command(statement.replace(f"CREATE {kind}", f"CREATE {kind} IF NOT EXISTS", 1))
+        client.command(_CREATE.sub(r"\g<0> IF NOT EXISTS", statement))
 
 
 def _applied(client: Client, database: str) -> set[str]:

@@ -36,10 +36,9 @@ _TABLES = {
     ALERTS: "alerts",
     STATEMENTS: "statements",
     DEAD_LETTERS: "dead_letters_landing",
-    ACCOUNT_EVENTS: "usage_landing",
 }
-#: Of the account events only usage has rows; `kind` is the first field that the encoder writes.
-_USAGE_PREFIX = b'{"kind":"usage"'
+#: The account events that have rows; `kind` is the first field that the encoder writes.
+_USAGE, _CORRECTION = b'{"kind":"usage"', b'{"kind":"correction"'
 #: ClickHouse's codes for input that it cannot parse or store.
 _CONTENT_CODES = (
     *("6", "25", "26", "27", "38", "41", "53", "69", "72", "117"),
@@ -76,8 +75,9 @@ class Sink:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        topics = {t: table for t, table in _TABLES.items() if t is not ACCOUNT_EVENTS or settings.usage_events}
-        self._table_of = {settings.topic_prefix + topic.name: table for topic, table in topics.items()}
+        self._table_of = {settings.topic_prefix + topic.name: table for topic, table in _TABLES.items()}
+        self._account_events = settings.topic_prefix + ACCOUNT_EVENTS.name
+        self._audited = {_CORRECTION: "corrections"} | ({_USAGE: "usage_landing"} if settings.usage_events else {})
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
         self._moves = _Revoked()
@@ -96,7 +96,7 @@ class Sink:
             heartbeat_interval_ms=int(self._settings.session_timeout * 1000 / 4),
             fetch_max_wait_ms=100,
         )
-        consumer.subscribe(list(self._table_of), listener=self._moves)
+        consumer.subscribe([*self._table_of, self._account_events], listener=self._moves)
         await consumer.start()
         try:
             while not self._stopping.is_set():
@@ -124,7 +124,7 @@ class Sink:
         while size < self._settings.sink_bytes and (left := deadline - monotonic()) > 0:
             for tp, records in (await consumer.getmany(timeout_ms=int(left * 1000), max_records=_RECORDS_MAX)).items():
                 offsets[tp] = records[-1].offset + 1
-                size += self._sort(tp, records, rows[self._table_of[tp.topic]])
+                size += self._sort(tp, records, rows)
         for table, some in rows.items():
             if some:
                 await self._insert(table, some)
@@ -133,14 +133,20 @@ class Sink:
             with suppress(CommitFailedError, IllegalStateError):
                 await consumer.commit(offsets)
 
-    @staticmethod
-    def _sort(tp: TopicPartition, records: Iterable[ConsumerRecord[bytes, bytes]], rows: list[_Row]) -> int:
-        """Append the records that are rows; their size."""
-        fresh = [(tp, record.offset, record.value) for record in records if record.value is not None]
-        if tp.topic.endswith(ACCOUNT_EVENTS.name):
-            fresh = [row for row in fresh if row[2].startswith(_USAGE_PREFIX)]
-        rows += fresh
-        return sum(len(value) for _, _, value in fresh)
+    def _sort(
+        self, tp: TopicPartition, records: Iterable[ConsumerRecord[bytes, bytes]], rows: dict[str, list[_Row]]
+    ) -> int:
+        """Append what are rows to their table's; their size."""
+        found = [(tp, record.offset, record.value) for record in records if record.value is not None]
+        if tp.topic != self._account_events:
+            rows[self._table_of[tp.topic]] += found
+            return sum(len(value) for _, _, value in found)
+        size = 0
+        for prefix, table in self._audited.items():
+            placed = [(tp, offset, _placed(value, offset)) for _, offset, value in found if value.startswith(prefix)]
+            rows[table] += placed
+            size += sum(len(value) for _, _, value in placed)
+        return size
 
     async def _insert(self, table: str, rows: list[_Row]) -> None:
         """Insert once; a value that is refused for its content is searched for by halves."""
@@ -176,6 +182,11 @@ class Sink:
         if self._stopping.is_set():
             return False
         return isinstance(error, Error | CommandError | OSError) and not _is_refusal(error)
+
+
+def _placed(value: bytes, offset: int) -> bytes:
+    """A JSON object with its place in the log."""
+    return b'{"log_offset":%d,%b' % (offset, value[1:])
 
 
 def _is_refusal(error: BaseException) -> bool:

@@ -14,12 +14,13 @@ import pytest
 from msgspec import Struct, structs
 
 from agents import migrate as migrations
+from agents import sink
 from agents.clickhouse import INSERT_SETTINGS, connect
 from agents.errors import CommandError
 from agents.local.services import Services
 from agents.migrate import migrate, pending
 from agents.settings import Settings
-from schemas.log import RoutedUsage, encode_account_event
+from schemas.log import AccountEvent, Correction, RoutedUsage, encode_account_event
 from schemas.wire import (
     Alert,
     DeadLetter,
@@ -37,6 +38,7 @@ AT, DAY = datetime(2026, 11, 24, 10, 0, 0, 123456, tzinfo=UTC), date(2026, 11, 2
 TABLES = (
     "usage_events FINAL", "usage_totals", "usage_outcomes", "quota_history FINAL", "allocations", "overage_events FINAL",
     "overage", "rated_overage", "alerts FINAL", "statements FINAL", "dead_letters FINAL",
+    "corrections FINAL",
 )  # fmt: skip
 _numbers = itertools.count()
 
@@ -105,12 +107,31 @@ def versions(version: int) -> list[tuple[str, bytes]]:
         ("dead_letters_landing", DeadLetter(
             "usage", 0, version, None if version % 2 else 3, None, "not_json", "é\n", "eA==", AT)),
     ]  # fmt: skip
-    usage = RoutedUsage(
+    corrections = [correction(version), correction(version - version % 2, quantity=version)]
+    return [
+        *((table, encode(value)) for table, value in values),
+        ("usage_landing", placed(usage(version), version)),
+        *(("corrections", placed(one, 2 * version + i)) for i, one in enumerate(corrections)),
+    ]
+
+
+def usage(version: int) -> RoutedUsage:
+    """A batch of two events."""
+    return RoutedUsage(
         "a", 0, [("w", DAY, "logs", 30), ("v", DAY, "hosts", 0)], [0, 1], [version, 10**15],
         [1_795_514_400_000_000 + version] * 2, [version, version], [0, 1], bytes(32), ["s", "s"],
         [f"i{version}", f"j{version}"],
     )  # fmt: skip
-    return [(table, encode(value)) for table, value in values] + [("usage_landing", encode_account_event(usage))]
+
+
+def correction(number: int, quantity: int = -(10**15)) -> Correction:
+    """A correction with an id of its own."""
+    return Correction("a", f"c{number}", DAY, "w", "logs", 30, quantity, "é", "o", AT)
+
+
+def placed(event: AccountEvent, offset: int) -> bytes:
+    """As the sink sends it."""
+    return sink._placed(encode_account_event(event), offset)
 
 
 def test_replay_rebatching_and_reordering_change_nothing(tables: Tables, settings: Settings) -> None:
@@ -131,6 +152,29 @@ def test_replay_rebatching_and_reordering_change_nothing(tables: Tables, setting
                 other.insert(table, [value for name, value in cut if name == table])
         assert other.everything() == wanted
         other.client.close()
+
+
+def test_of_a_correction_that_came_twice_the_first_one_counts(tables: Tables) -> None:
+    """Whatever the order of insertion; the place in the log decides."""
+    for offset, quantity in ((8, 2), (7, 1), (9, 3)):
+        tables.insert("corrections", [placed(correction(1, quantity), offset)])
+    assert tables.rows("SELECT id, quantity, log_offset FROM corrections FINAL") == [("c1", 1, 7)]
+
+
+def test_usage_events_know_their_place_in_the_log(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of before the migration stay, with place 0; what comes again at another place is a row of its own."""
+    scripts = migrations._scripts()
+    with monkeypatch.context() as before:
+        before.setattr(migrations, "_scripts", lambda: scripts[:4])
+        old = Tables(settings)
+        old.insert("usage_landing", [encode_account_event(usage(1))])
+    assert migrate(settings) == [name for name, _ in scripts[4:]]
+    old.insert("usage_landing", [placed(usage(1), 5), placed(usage(2), 6), placed(usage(2), 6)])
+    for _, text in scripts[4:]:
+        migrations._apply(old.client, text)  # a migration that was cut off comes again
+    rows = old.rows("SELECT id, log_offset FROM usage_events FINAL WHERE workspace = 'w' ORDER BY log_offset")
+    assert rows == [("i1", 0), ("i1", 5), ("i2", 6)]
+    old.client.close()
 
 
 def test_the_newest_version_wins_even_if_it_is_the_smaller_one(tables: Tables) -> None:

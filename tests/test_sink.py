@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from agents.clickhouse import INSERT_SETTINGS
 from agents.migrate import migrate
 from agents.sink import RowRefused, Sink
 from conftest import Meter
+from schemas.log import Bound, Correction, RoutedUsage, encode_account_event
+from schemas.wire import WorkspaceBinding
 
 BASE = {"account": "a", "day": "2026-11-24", "meter": "logs", "at": "2026-11-24T10:00:00.123456Z"}
 
@@ -75,6 +78,33 @@ def test_a_value_that_does_not_fit(meter: Meter) -> None:
     with pytest.raises(RowRefused, match=r"overage\[\d\]@2 for overage_landing"):
         asyncio.run(asyncio.wait_for(Sink(meter.settings).run(), 30))
     assert meter.rows("SELECT quantity FROM overage") == [(2_000_000,)]
+
+
+def test_of_account_events_usage_and_corrections_go_in_with_their_place(meter: Meter) -> None:
+    """Bindings have no rows. The offsets are those of the log, whatever lies between."""
+    bound = WorkspaceBinding("w", "a")
+    day, at = date(2026, 11, 24), datetime(2026, 11, 24, 10, tzinfo=UTC)
+    events = [
+        Bound("a", bound),
+        RoutedUsage("a", 0, [("w", day, "logs", 30)], [0], [7], [1_795_514_400_000_000], [3], [-1], bytes(16), ["s"], ["i"]),
+        Bound("a", bound),
+        Correction("a", "c", day, "w", "logs", 30, -7, "a reason", "an operator", at),
+    ]  # fmt: skip
+    meter.send("account-events", [(b"a", encode_account_event(event)) for event in events])
+    sink = Sink(meter.settings)
+
+    async def until_there() -> None:
+        running = asyncio.create_task(sink.run())
+        await asyncio.to_thread(meter.wait, lambda: bool(meter.rows("SELECT 1 FROM corrections")), "the correction")
+        await sink.stop()
+        await running
+
+    asyncio.run(until_there())
+    assert meter.rows("SELECT workspace, id, offset, log_offset FROM usage_events") == [("w", "i", 3, 1)]
+    columns = "id, account, day, workspace, meter, retention_days, quantity, reason, operator, at, log_offset"
+    assert meter.rows(f"SELECT {columns} FROM corrections") == [
+        ("c", "a", day, "w", "logs", 30, -7, "a reason", "an operator", at.replace(tzinfo=None), 3)
+    ]
 
 
 def test_a_usage_without_a_price_is_not_free(meter: Meter) -> None:
