@@ -154,13 +154,6 @@ def test_replay_rebatching_and_reordering_change_nothing(tables: Tables, setting
         other.client.close()
 
 
-def test_of_a_correction_that_came_twice_the_first_one_counts(tables: Tables) -> None:
-    """Whatever the order of insertion; the place in the log decides."""
-    for offset, quantity in ((8, 2), (7, 1), (9, 3)):
-        tables.insert("corrections", [placed(correction(1, quantity), offset)])
-    assert tables.rows("SELECT id, quantity, log_offset FROM corrections FINAL") == [("c1", 1, 7)]
-
-
 def test_usage_events_know_their_place_in_the_log(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of before the migration stay, with place 0; what comes again at another place is a row of its own."""
     scripts = migrations._scripts()

@@ -13,9 +13,9 @@ FROM usage_landing
 ARRAY JOIN at AS place, quantities AS quantity, sources AS source, ids AS id, micros AS micro, offsets AS offset,
     indexes AS `index`;
 
--- An operator's corrections as they were folded. Of an id that came twice the first one counts: the higher `precedence`.
+-- An operator's corrections as they stand in the log. The ledger refuses some (`dead_letters` has their offset); of those with
+-- the same id that it takes, the first one counts.
 CREATE TABLE corrections (
     id String, account LowCardinality(String), day Date, workspace String, meter LowCardinality(String),
-    retention_days UInt32, quantity Int64, reason String, operator String, at DateTime64(6, 'UTC'), log_offset UInt64,
-    precedence UInt64 DEFAULT bitNot(log_offset)
-) ENGINE = ReplacingMergeTree(precedence) ORDER BY (account, id);
+    retention_days UInt32, quantity Int64, reason String, operator String, at DateTime64(6, 'UTC'), log_offset UInt64
+) ENGINE = ReplacingMergeTree ORDER BY (account, id, log_offset);
