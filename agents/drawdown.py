@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,13 +16,15 @@ from agents.route import dead_letter
 from agents.settings import Settings
 from agents.transactions import Commit, Send
 from pipeline.admission import Refusal, split_array
+from pipeline.checkpoint import Refused
+from pipeline.days import MICROS_PER_SECOND
 from pipeline.duplicates import COUNTED
-from pipeline.ledger import Ledger, Refused
+from pipeline.ledger import Ledger
 from pipeline.outputs import Output
 from pipeline.routing import SINGLE
 from schemas.catalog import Catalog
-from schemas.log import Usage, decode_account_event
-from schemas.topics import LEDGER, OVERAGE, USAGE
+from schemas.log import Usage, decode_account_event, encode_account_event
+from schemas.topics import ACCOUNT_EVENTS, LEDGER, OVERAGE, USAGE, Topic
 from schemas.wire import encode
 
 log = structlog.get_logger()
@@ -39,6 +42,8 @@ class DrawdownStage:
         self._settings = settings
         self._partition = partition
         self._changelog = settings.topic_prefix + LEDGER.name
+        self._account_events = settings.topic_prefix + ACCOUNT_EVENTS.name
+        self._grace_micros = int(settings.settlement_grace * MICROS_PER_SECOND)
         self._events = 0
         self._oldest_ms: int | None = None
 
@@ -66,11 +71,15 @@ class DrawdownStage:
             self._oldest_ms = next((record.timestamp for record in records), None)
 
     async def collect(self) -> Commit | None:
-        """State entries, outputs, dead letters and the offset, as one commit."""
-        if not self.ledger.dirty:
+        """State entries, outputs, dead letters, settlements that are due, and the offset, as one commit."""
+        now = time.time_ns() // 1000
+        due = self.ledger.due(now, self._grace_micros)
+        if not self.ledger.dirty and not due:
             return None
-        checkpoint = self.ledger.checkpoint(time.time_ns() // 1000)
+        checkpoint = self.ledger.checkpoint(now)
         sends: list[Send] = [(self._changelog, self._partition, key, value) for key, value in checkpoint.entries]
+        # Into this very partition: an account's events are in one order.
+        sends += [(self._account_events, self._partition, e.account.encode(), encode_account_event(e)) for e in due]
         sends += (self._output(output) for output in checkpoint.outputs)
         sends += await self._dead_letters(checkpoint.refused)
         for (meter, outcome), count in checkpoint.outcomes.items():
@@ -89,22 +98,24 @@ class DrawdownStage:
     async def _dead_letters(self, refused: list[Refused]) -> list[Send]:
         """The fold knows where a refused event stood; its original bytes are read there."""
         letters: list[Send] = []
-        topic = self._settings.topic_prefix + USAGE.name
-        for partition in {one.partition for one in refused}:
-            here = [one for one in refused if one.partition == partition]
-            values = await records_at(self._settings, topic, partition, {one.offset for one in here})
+        places: dict[tuple[Topic, int], list[Refused]] = defaultdict(list)
+        for one in refused:
+            places[one.topic, self._partition if one.partition is None else one.partition].append(one)
+        for (topic, partition), here in places.items():
+            name = self._settings.topic_prefix + topic.name
+            values = await records_at(self._settings, name, partition, {one.offset for one in here})
             for one in here:
                 value = values.get(one.offset, b"")
                 index = None if one.index == SINGLE else one.index
                 elements = split_array(value) if index is not None else None
                 original = elements[index] if elements and index is not None else value
-                key = _subject(original)
+                key = _key_of(original, "subject" if topic is USAGE else "account")
                 refusal = Refusal(one.reason, one.message, original, one.offset, index, key)
-                letters.append(dead_letter(self._settings, topic, partition, refusal))
+                letters.append(dead_letter(self._settings, name, partition, refusal))
         return letters
 
 
-def _subject(event: bytes) -> bytes | None:
-    """The event's workspace, which is the key of its record."""
-    subject = msgspec.json.decode(event).get("subject") if event else None
-    return subject.encode() if isinstance(subject, str) else None
+def _key_of(event: bytes, field: str) -> bytes | None:
+    """The workspace or account of an event, which is the key of its record."""
+    name = msgspec.json.decode(event).get(field) if event else None
+    return name.encode() if isinstance(name, str) else None

@@ -27,6 +27,8 @@ from agents.transactions import Commit, Transactor
 
 log = structlog.get_logger()
 
+_IDLE_SECONDS = 1.0
+
 
 class Stage(Protocol):
     """What one source partition's records become."""
@@ -89,7 +91,9 @@ class Partition:
     async def _commit_at_intervals(self) -> None:
         try:
             while not self._closed:
-                await self._work.wait()
+                # Also without new records: a day that has ended is settled by the clock.
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._work.wait(), _IDLE_SECONDS)
                 self._work.clear()
                 started = monotonic()
                 await self._commit()

@@ -20,9 +20,10 @@ from agents.route import binding_parser, limits_of, package_parser
 from agents.settings import Settings
 from agents.topics import describe_topics
 from pipeline.admission import UNDECODABLE
+from pipeline.checkpoint import Checkpoint
 from pipeline.days import MICROS_PER_SECOND
 from pipeline.duplicates import DUPLICATE
-from pipeline.ledger import Checkpoint, Ledger
+from pipeline.ledger import Ledger
 from pipeline.routing import Router
 from schemas.catalog import load_catalog
 from schemas.log import AccountEvent, Bound

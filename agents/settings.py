@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     route_interval: Seconds = Field(0.2, description="seconds between commits of routed usage")
     future_tolerance: Seconds = Field(600.0, description="seconds an event may be ahead of the worker's clock")
     horizon_days: int = Field(35, ge=1, le=400, description="days back that a late event still counts")
+    settlement_grace: Seconds = Field(
+        3600.0, description="seconds after an account's midnight until its day is settled"
+    )
     record_bytes_max: int = Field(4 * 1024 * 1024, ge=1024, description="largest usage record, in bytes")
     record_events_max: int = Field(10_000, ge=1, description="most events in one array")
     usage_events: bool = Field(True, description="keep raw accepted events in ClickHouse, for audit")

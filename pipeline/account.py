@@ -9,6 +9,7 @@ from datetime import date
 from pipeline.law import ensure
 from pipeline.waterfall import Drawdown, draw_down, effective_packages
 from schemas.catalog import Catalog, Meter
+from schemas.log import Correction
 from schemas.wire import Package, WorkspaceBinding
 
 #: Series in one state entry: a checkpoint rewrites only the blocks that changed, so a huge account costs what it uses.
@@ -20,13 +21,19 @@ OverageKey = tuple[str, int | None]
 
 @dataclass(slots=True)
 class Series:
-    """The day total of one (workspace, meter, retention), in the meter's unit."""
+    """The day total of one (workspace, meter, retention), in the meter's unit: what events say, and corrections."""
 
     workspace: str
     meter: str
     retention_days: int
     index: int
-    total: int = 0
+    counted: int = 0
+    corrected: int = 0
+
+    @property
+    def total(self) -> int:
+        """What is billed: never below 0, so that the order of corrections does not matter."""
+        return max(0, self.counted + self.corrected)
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -44,7 +51,10 @@ class Drawn:
 
 @dataclass(slots=True)
 class Day:
-    """One day of an account. `published` is, by meter, what the outputs have said last."""
+    """One day of an account. `published` is, by meter, what the outputs have said last.
+
+    `revision` is that of its newest statement (0: the day is open) and `stated` a digest of that one's lines.
+    """
 
     series: dict[tuple[str, str, int], Series] = field(default_factory=dict)
     order: list[Series] = field(default_factory=list)
@@ -52,6 +62,12 @@ class Day:
     counted: int = 0
     duplicates: int = 0
     conflicts: int = 0
+    revision: int = 0
+    stated: str = ""
+    #: Changed since its newest statement.
+    stale: bool = False
+    #: Settled since the last checkpoint: every overage is said once more, as settled.
+    just_settled: bool = False
     published: dict[str, Drawn] = field(default_factory=dict)
     dirty_series: set[int] = field(default_factory=set)
     dirty_meters: set[str] = field(default_factory=set)
@@ -85,10 +101,14 @@ class Account:
     days: dict[date, Day] = field(default_factory=dict)
     #: Usage partition -> (offset, index) of the last event from there: what comes again at or below it is a replay.
     passed: dict[int, tuple[int, int]] = field(default_factory=dict)
-    #: What changed since the last checkpoint: bindings or packages, packages alone, and which days.
+    #: By id; they leave with their day.
+    corrections: dict[str, Correction] = field(default_factory=dict)
+    #: What changed since the last checkpoint: bindings or packages, which days, and which corrections are new.
     dirty: bool = False
-    packages_changed: bool = False
     dirty_days: set[date] = field(default_factory=set)
+    new_corrections: list[Correction] = field(default_factory=list)
+    #: A package or a correction came since the last checkpoint: only then may an overage fall (law 5).
+    may_fall: bool = False
     _effective: dict[tuple[date, str], list[Package]] = field(default_factory=dict)
 
     @property
@@ -116,8 +136,19 @@ class Account:
     def put_package(self, package: Package) -> None:
         """Add or replace a package."""
         self.packages[package.package] = package
-        self.packages_changed = True
+        self.may_fall = True
         self._effective.clear()
+
+    def forget_day(self, day: date) -> None:
+        """The day and its corrections are past the horizon."""
+        del self.days[day]
+        self.corrections = {id_: c for id_, c in self.corrections.items() if c.day != day}
+
+    def restored(self) -> None:
+        """All entries are included: corrections go to their series, and nothing counts as changed."""
+        for c in self.corrections.values():
+            self.days[c.day].series[c.workspace, c.meter, c.retention_days].corrected += c.quantity
+        self.may_fall = False
 
     def draw(self, catalog: Catalog, day: date, meter: str) -> Drawn:
         """The waterfall over the totals as they are now. A workspace that no package lists is pay-as-you-go."""

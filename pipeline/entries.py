@@ -1,7 +1,8 @@
 """State entries: how the ledger is kept in the compacted changelog, as (key, value) pairs.
 
 A checkpoint writes only the entries that changed. Keys are JSON arrays whose first element is the kind:
-`["position"]`, `["account", a]`, `["passed", a]`, `["day", a, day]`, `["series", a, day, block]`, `["ids", day, offset, number]`.
+`["position"]`, `["account", a]`, `["passed", a]`, `["correction", a, day, id]`, `["day", a, day]`, `["series", a, day, block]`,
+`["ids", day, offset, number]`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.account import BLOCK, Account, Day, Series
+from schemas.log import Correction
 from schemas.wire import Package, WorkspaceBinding
 
 #: A value of None is a tombstone: the entry is gone.
@@ -36,12 +38,15 @@ class AccountState(Struct, frozen=True):
 
 
 class DayState(Struct, frozen=True):
-    """What is kept of a day beside its series; `burn` as (package, meter, [(minute, used)])."""
+    """What is kept of a day beside its series; `burn` as (package, meter, [(minute, used)]). The rest as in `Day`."""
 
     counted: int
     duplicates: int
     conflicts: int
     burn: list[tuple[str, str, list[tuple[int, int]]]]
+    revision: int = 0
+    stated: str = ""
+    stale: bool = False
 
 
 _encode = msgspec.json.encode
@@ -50,6 +55,7 @@ _decode_rows = msgspec.json.Decoder(list[SeriesRow])
 _decode_position = msgspec.json.Decoder(Position)
 _decode_passed = msgspec.json.Decoder(dict[int, tuple[int, int]])
 _decode_account = msgspec.json.Decoder(AccountState)
+_decode_correction = msgspec.json.Decoder(Correction)
 _decode_day = msgspec.json.Decoder(DayState)
 
 
@@ -79,21 +85,34 @@ def day_entries(account: str, when: date, day: Day) -> Iterator[Entry]:
     """The changed entries of a day: its counters, and the blocks of series that changed."""
     name = when.isoformat()
     burn = [(package, meter, samples) for (package, meter), samples in day.burn.items()]
-    yield _key("day", account, name), _encode(DayState(day.counted, day.duplicates, day.conflicts, burn))
+    counters = (day.counted, day.duplicates, day.conflicts)
+    yield _key("day", account, name), _encode(DayState(*counters, burn, day.revision, day.stated, day.stale))
     for block in sorted({index // BLOCK for index in day.dirty_series}):
         rows = [
-            (s.workspace, s.meter, s.retention_days, s.total) for s in day.order[block * BLOCK : (block + 1) * BLOCK]
+            (s.workspace, s.meter, s.retention_days, s.counted) for s in day.order[block * BLOCK : (block + 1) * BLOCK]
         ]
         yield _key("series", account, name, block), _encode(rows)
     day.dirty_series.clear()
 
 
-def day_keys(account: str, when: date, day: Day) -> Iterator[bytes]:
+def correction_entries(account: Account) -> Iterator[Entry]:
+    """The corrections that are new."""
+    for correction in account.new_corrections:
+        yield _correction_key(correction), _encode(correction)
+    account.new_corrections.clear()
+
+
+def _correction_key(correction: Correction) -> bytes:
+    return _key("correction", correction.account, correction.day.isoformat(), correction.id)
+
+
+def day_keys(account: Account, when: date) -> Iterator[bytes]:
     """The keys of all entries of a day, to delete them."""
     name = when.isoformat()
-    yield _key("day", account, name)
-    for block in range(-(-len(day.order) // BLOCK)):
-        yield _key("series", account, name, block)
+    yield _key("day", account.account, name)
+    for block in range(-(-len(account.days[when].order) // BLOCK)):
+        yield _key("series", account.account, name, block)
+    yield from (_correction_key(c) for c in account.corrections.values() if c.day == when)
 
 
 def sorted_entries(entries: dict[bytes, bytes]) -> list[tuple[list[str | int], bytes, bytes]]:
@@ -109,10 +128,17 @@ def include_account(account: Account, value: bytes) -> None:
         account.put_package(package)
 
 
+def include_correction(account: Account, value: bytes) -> None:
+    """A correction from its entry."""
+    correction = _decode_correction.decode(value)
+    account.corrections[correction.id] = correction
+
+
 def include_day(day: Day, value: bytes) -> None:
     """Counters and burn samples from an entry."""
     state = _decode_day.decode(value)
     day.counted, day.duplicates, day.conflicts = state.counted, state.duplicates, state.conflicts
+    day.revision, day.stated, day.stale = state.revision, state.stated, state.stale
     day.burn = {(package, meter): samples for package, meter, samples in state.burn}
 
 

@@ -11,24 +11,27 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import date, timedelta
 from hashlib import blake2b
 
 import msgspec
 
 from pipeline.account import Account, Day
+from pipeline.checkpoint import Checkpoint, Refused
+from pipeline.corrections import correct
 from pipeline.counting import Gain, count
 from pipeline.days import day_of
 from pipeline.duplicates import COUNTED, DUPLICATE, IDENTITY, DuplicateMemory
 from pipeline.entries import (
     Entry,
     account_entry,
+    correction_entries,
     day_entries,
     day_keys,
     decode_passed,
     decode_position,
     include_account,
+    include_correction,
     include_day,
     include_series,
     passed_entry,
@@ -38,34 +41,15 @@ from pipeline.entries import (
 from pipeline.law import ensure
 from pipeline.outputs import Output, outputs_of
 from pipeline.pieces import Pieces
+from pipeline.routing import SINGLE
+from pipeline.settlement import Calendar, state_day
 from schemas.catalog import Catalog
-from schemas.log import AccountEvent, Bound, PackageChanged, Usage
+from schemas.log import AccountEvent, Bound, Correction, DaySettled, PackageChanged, Usage
 from schemas.reasons import Reason
+from schemas.topics import STATEMENTS
 
 #: Days past the horizon that the state is kept: routed events may lie that long in `account-events` before the fold.
 SLACK_DAYS = 7
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """An event of the usage topic that the fold refuses; `reason` names why. Its bytes are where the position says."""
-
-    partition: int
-    offset: int
-    index: int
-    reason: Reason
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """Everything that has to become durable at once: `next_offset` is the first record not included."""
-
-    next_offset: int
-    entries: list[Entry]
-    outputs: list[Output]
-    refused: list[Refused]
-    outcomes: Counter[tuple[str, int]]
 
 
 class Ledger:
@@ -81,6 +65,8 @@ class Ledger:
         self._pieces = Pieces(self._seen)
         self._dirty: dict[str, Account] = {}
         self._today_wanted: set[str] = set()
+        self._calendar = Calendar()
+        self._statements: list[Output] = []
         self._refused: list[Refused] = []
         self._outcomes: Counter[tuple[str, int]] = Counter()
 
@@ -119,8 +105,24 @@ class Ledger:
                 account.dirty = True
             case PackageChanged():
                 self._package(account, event)
+            case DaySettled():
+                self._settle(account, event)
+            case Correction():
+                self._correct(account, event, offset)
             case _:
-                ensure(False, "settlements and corrections are folded only by a newer version", offset)
+                ensure(False, "every account event is of a known kind", offset)
+
+    def _settle(self, account: Account, event: DaySettled) -> None:
+        statement = state_day(self._catalog, account, event)
+        if statement is not None:
+            self._statements.append((STATEMENTS, f"{account.account}/{event.day}", statement))
+        self._calendar.settled(account.account, event.day)
+
+    def _correct(self, account: Account, event: Correction, offset: int) -> None:
+        late = (Reason.TOO_LATE, f"$.day: {event.day} is past the horizon of the ledger")
+        refusal = correct(self._catalog, account, event) if event.day >= self.floor else late
+        if refusal is not None:
+            self._refused.append(Refused(None, offset, SINGLE, *refusal))
 
     def _count(self, run: list[tuple[Account, Usage]]) -> None:
         """Law 7: every event of the batches ends as exactly one of counted, duplicate, refused."""
@@ -156,11 +158,12 @@ class Ledger:
         workspace, when, meter, retention_days = gain.series
         day = account.touch(self._catalog, when, meter)
         series = day.series_of(workspace, meter, retention_days)
-        before = series.total
+        before = series.counted
         by_sum = self._catalog.meters[meter].aggregation == "sum"
-        series.total = before + gain.total if by_sum else max(before, gain.peak)
-        ensure(series.total >= before, "law 5: totals only grow with usage", series.key)
+        series.counted = before + gain.total if by_sum else max(before, gain.peak)
+        ensure(series.counted >= before, "law 5: totals only grow with usage", series.key)
         day.counted += gain.events
+        day.stale = True
         day.dirty_series.add(series.index)
         self._outcomes[meter, COUNTED] += gain.events
 
@@ -191,7 +194,7 @@ class Ledger:
         meters = set(package.quotas) | set(old.quotas if old else ())
         for day in account.days:
             for meter in meters:
-                account.touch(self._catalog, day, meter)
+                account.touch(self._catalog, day, meter).stale = True
         account.put_package(package)
         account.dirty = True
         self._today_wanted.add(account.account)
@@ -205,17 +208,24 @@ class Ledger:
         for account in self._dirty.values():
             outputs += outputs_of(self._catalog, account, at_micros)
             entries += account_entry(account)
+            entries += correction_entries(account)
             entries.append(passed_entry(account))
             for when in sorted(account.dirty_days):
                 entries += day_entries(account.account, when, account.days[when])
+                self._calendar.watch(account, when)
             account.dirty_days.clear()
+        outputs += self._statements
         entries += self._pieces.append(self.next_offset)
         entries += self._expire(at_micros)
         entries.append(position_entry(self.next_offset, self.floor))
         result = Checkpoint(self.next_offset, entries, outputs, self._refused, self._outcomes)
-        self._dirty, self._refused, self._outcomes = {}, [], Counter()
+        self._dirty, self._refused, self._outcomes, self._statements = {}, [], Counter(), []
         self._today_wanted.clear()
         return result
+
+    def due(self, at_micros: int, grace_micros: int) -> list[DaySettled]:
+        """The settlements that the log of this partition needs now; each is given once, and counts when it is folded."""
+        return list(self._calendar.due(self.accounts, at_micros, grace_micros))
 
     def _open_today(self, account: Account, at_micros: int) -> None:
         """An unused package shows its whole quota on the day it is bought."""
@@ -233,7 +243,8 @@ class Ledger:
         self.floor = floor
         for account in self.accounts.values():
             for when in [day for day in account.days if day < floor]:
-                yield from ((key, None) for key in day_keys(account.account, when, account.days.pop(when)))
+                yield from ((key, None) for key in day_keys(account, when))
+                account.forget_day(when)
         yield from self._pieces.forget_before(floor.toordinal())
 
     def restore(self, entries: dict[bytes, bytes]) -> None:
@@ -247,6 +258,8 @@ class Ledger:
                     self._pieces.load(day, key, value)
                 case "account", [str(account)]:
                     include_account(self._account(account), value)
+                case "correction", [str(account), str(), str()]:
+                    include_correction(self._account(account), value)
                 case "passed", [str(account)]:
                     self._account(account).passed = decode_passed(value)
                 case "day", [str(account), str(when)]:
@@ -256,7 +269,9 @@ class Ledger:
                 case _:
                     ensure(False, "every state entry is of a known kind", key)
         for restored in self.accounts.values():
-            restored.packages_changed = False
+            restored.restored()
+            for dated in restored.days:
+                self._calendar.watch(restored, dated)
 
     def _account(self, name: str) -> Account:
         found = self.accounts.get(name)

@@ -15,10 +15,11 @@ from msgspec import Struct
 from pipeline.account import Account, Day, Drawn
 from pipeline.days import MICROS_PER_MINUTE, day_bounds, to_instant
 from pipeline.law import ensure
+from pipeline.rating import basis_of
 from pipeline.waterfall import Draw
 from schemas.catalog import Catalog
 from schemas.topics import OVERAGE, QUOTA_STATUS, USAGE_TOTALS, Topic
-from schemas.wire import Basis, OverageEvent, QuotaStatus, UsageTotal, UsageTotals
+from schemas.wire import OverageEvent, QuotaStatus, UsageTotal, UsageTotals
 
 #: (topic, key, value).
 Output = tuple[Topic, str, Struct]
@@ -39,11 +40,12 @@ def outputs_of(catalog: Catalog, account: Account, at_micros: int) -> Iterator[O
             yield USAGE_TOTALS, account.account, totals
         for meter in sorted(day.dirty_meters):
             before, now = day.published[meter], account.draw(catalog, when, meter)
-            yield from _overage(account, when, meter, before, now, at)
+            yield from _overage(account, when, day, meter, before, now, at)
             yield from _statuses(account, when, meter, before, now, at_micros)
             day.published[meter] = now
         day.dirty_meters.clear()
-    account.packages_changed = False
+        day.just_settled = False
+    account.may_fall = False
 
 
 def _totals(catalog: Catalog, account: Account, when: date, day: Day, at: datetime) -> Iterator[UsageTotals]:
@@ -62,22 +64,22 @@ def _totals(catalog: Catalog, account: Account, when: date, day: Day, at: dateti
         )  # fmt: skip
 
 
-def _overage(account: Account, when: date, meter: str, before: Drawn, now: Drawn, at: datetime) -> Iterator[Output]:
-    """One event for each running total that changed; one that is gone (a package now lists the workspace) becomes 0."""
-    for key in before.overage.keys() | now.overage.keys() if account.packages_changed else now.overage.keys():
+def _overage(
+    account: Account, when: date, day: Day, meter: str, before: Drawn, now: Drawn, at: datetime
+) -> Iterator[Output]:
+    """One event for each running total that changed, or was settled; one that is gone (a package lists it now) becomes 0."""
+    for key in before.overage.keys() | now.overage.keys() if account.may_fall else now.overage.keys():
         old, new = before.overage.get(key, 0), now.overage.get(key, 0)
-        if old == new:
+        if old == new and not (new and day.just_settled):
             continue
-        ensure(
-            new > old or account.packages_changed, "law 5: overage only grows while the packages stand", key, old, new
-        )
+        ensure(new >= old or account.may_fall, "law 5: overage only grows while the packages stand", key, old, new)
         workspace, retention = key
-        basis: Basis = "package" if retention is None else "payg"
+        basis = basis_of(retention)
         identity = f"{account.account}\0{when}\0{workspace}\0{meter}\0{basis}\0{retention}\0{account.version}"
         event = OverageEvent(
             id=blake2b(identity.encode(), digest_size=16).hexdigest(),
             account=account.account, day=when, workspace=workspace, meter=meter, basis=basis, retention_days=retention,
-            quantity=new, version=account.version, settled=False, at=at, currency=account.currency, site=account.site,
+            quantity=new, version=account.version, settled=day.revision > 0, at=at, currency=account.currency, site=account.site,
         )  # fmt: skip
         yield OVERAGE, account.account, event
 
@@ -86,7 +88,7 @@ def _statuses(account: Account, when: date, meter: str, before: Drawn, now: Draw
     """The status of every package whose draw changed; a package that no longer takes part shows a quota of 0."""
     known = {draw.package.package: draw for draw in before.drawdown.draws}
     for draw in now.drawdown.draws:
-        if known.pop(draw.package.package, None) != draw or account.packages_changed:
+        if known.pop(draw.package.package, None) != draw or account.may_fall:
             yield QUOTA_STATUS, *_status(account, when, meter, draw, at_micros)
     for gone in known.values():
         shares = tuple(type(s)(s.workspace, s.demand, 0) for s in gone.shares)

@@ -59,7 +59,7 @@ class PackageChanged(Struct, frozen=True, tag="package", tag_field="kind"):
 
 
 class DaySettled(Struct, frozen=True, tag="settlement", tag_field="kind"):
-    """The day is final: what comes later revises its statement."""
+    """The account's day is stated as it stands here. The first one settles the day; a later one revises its statement."""
 
     account: str
     day: date

@@ -165,7 +165,10 @@ class Alert(Struct, frozen=True):
 
 
 class StatementLine(Struct, frozen=True):
-    """One priced line of a statement."""
+    """One priced line of a statement: an overage, or pay-as-you-go usage of one retention.
+
+    `price` and `amount` are None where the price list has no price: such a line is in no sum, and never passes for free.
+    """
 
     workspace: str
     meter: str
@@ -173,12 +176,15 @@ class StatementLine(Struct, frozen=True):
     retention_days: int | None
     quantity: int
     units: Decimal
-    price: Decimal
-    amount: Decimal
+    price: Decimal | None
+    amount: Decimal | None
 
 
 class Statement(Struct, frozen=True):
-    """An account's settled day; a late event gives a new `revision` that names the one it `replaces`."""
+    """An account's settled day; what comes late gives a new `revision` that names the one it `replaces`.
+
+    `amount` is payable: the sum of the lines, rounded half up to 0.01.
+    """
 
     account: str
     day: date

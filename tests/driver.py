@@ -6,7 +6,7 @@ import json
 import random
 from collections import Counter, namedtuple
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import msgspec
@@ -17,11 +17,12 @@ from pipeline.days import to_micros
 from pipeline.ledger import Ledger
 from pipeline.routing import Router
 from schemas.catalog import load_catalog
-from schemas.log import Bound, PackageChanged, decode_account_event, encode_account_event
-from schemas.wire import OverageEvent, Package, QuotaStatus, UsageTotals, WorkspaceBinding
+from schemas.log import Bound, Correction, PackageChanged, decode_account_event, encode_account_event
+from schemas.wire import OverageEvent, Package, QuotaStatus, Statement, UsageTotals, WorkspaceBinding
 from world import World
 
 CATALOG = load_catalog()
+GRACE = 3_600_000_000
 LIMITS = Limits(4 << 20, 10_000, 600_000_000, 35)
 Record = namedtuple("Record", "offset key value")
 
@@ -36,6 +37,8 @@ class Core:
         self.log: list[bytes] = []
         self.entries: dict[bytes, bytes] = {}
         self.view = Answer()
+        self.statements: dict[tuple[str, date], list[Statement]] = {}
+        self.settled: set[tuple[Any, ...]] = set()
         self.versions: dict[Any, int] = {}
 
     def bind(self, bindings: Iterable[dict[str, Any]]) -> None:
@@ -50,6 +53,17 @@ class Core:
         for document in packages:
             package = msgspec.json.decode(json.dumps(document), type=Package)
             self.log.append(encode_account_event(PackageChanged(package.account, package)))
+
+    def correct(self, corrections: Iterable[dict[str, Any]]) -> None:
+        """Adjust day totals."""
+        for document in corrections:
+            self.log.append(encode_account_event(msgspec.convert(document, Correction, strict=False)))
+
+    def settle(self, grace_micros: int = GRACE) -> int:
+        """Write the settlements that are due; how many."""
+        due = self.ledger.due(self.now, grace_micros)
+        self.log += map(encode_account_event, due)
+        return len(due)
 
     def send(self, records: Iterable[tuple[int, int, bytes | None, bytes]]) -> None:
         """Route one chunk of usage records."""
@@ -90,6 +104,12 @@ class Core:
             case OverageEvent():
                 key = (a, d, output.workspace, output.meter, output.basis, output.retention_days)
                 self._newest(self.view.overage, key, output.quantity, v)
+                (self.settled.add if output.settled else self.settled.discard)(key)
+            case Statement():
+                revisions = self.statements.setdefault((a, d), [])
+                revisions.append(output)
+                assert output.revision == len(revisions), "revisions are 1, 2, ... each once"
+                assert output.replaces == (output.revision - 1 or None)
 
     def _newest(self, table: dict[Any, int], key: Any, value: int, version: int) -> None:
         name = (id(table), key)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from decimal import Decimal
@@ -33,6 +34,7 @@ class Refused(Exception):
 def answer(
     records: list[Record], bindings: list[dict[str, Any]], packages: list[dict[str, Any]], meters: dict[str, Any],
     now: datetime, horizon_days: int = 35, tolerance: timedelta = timedelta(minutes=10),
+    corrections: Iterable[dict[str, Any]] = (),
 ) -> Answer:  # fmt: skip
     """The batch answer. `meters`: key -> object with aggregation, default_retention and factors."""
     result = Answer()
@@ -57,8 +59,17 @@ def answer(
             before = result.totals.get(name, 0)
             by_sum = meters[meter].aggregation == "sum"
             result.totals[name] = before + quantity if by_sum else max(before, quantity)
+    correct(result, corrections)
     waterfall(result, packages, meters)
     return result
+
+
+def correct(result: Answer, corrections: Iterable[dict[str, Any]]) -> None:
+    """A total is what was counted plus the corrections of distinct ids, and never below 0."""
+    for one in {c["id"]: c for c in corrections}.values():
+        name = (one["account"], date.fromisoformat(one["day"]), one["workspace"], one["meter"], one["retention_days"])
+        result.totals[name] = result.totals.get(name, 0) + one["quantity"]
+    result.totals.update({name: max(0, total) for name, total in result.totals.items()})
 
 
 def split(value: bytes) -> list[str]:
@@ -157,6 +168,18 @@ def waterfall(result: Answer, packages: list[dict[str, Any]], meters: dict[str, 
         for (a, d, w, m, r), total in result.totals.items():
             if (a, d, m) == (account, day, meter) and w not in listed:
                 result.overage[a, d, w, m, "payg", r] = total
+
+
+def statements(
+    result: Answer, meters: dict[str, Any], prices: dict[tuple[str, int], str]
+) -> dict[tuple[str, date], Decimal]:
+    """The payable amount of every account's day with usage; `prices`: (meter, retention) -> price of a unit."""
+    amounts = {(account, day): Decimal(0) for account, day, *_ in result.totals}
+    for (account, day, _, meter, _, retention), quantity in result.overage.items():
+        tier = meters[meter].default_retention if retention is None else retention
+        if (meter, tier) in prices:
+            amounts[account, day] += charge(quantity, meters[meter].unit_size, prices[meter, tier])
+    return {name: amount.quantize(Decimal("0.01"), "ROUND_HALF_UP") for name, amount in amounts.items()}
 
 
 def charge(quantity: int, unit_size: int, price: str) -> Decimal:

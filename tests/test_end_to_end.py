@@ -16,6 +16,7 @@ import pytest
 from conftest import Meter
 from driver import CATALOG
 from oracle import Answer, answer, charge
+from schemas.log import Correction, encode_account_event
 from world import World, binding, event, make_world, package
 
 
@@ -269,3 +270,36 @@ def test_a_bad_package_or_binding_is_a_dead_letter(meter: Meter) -> None:
     meter.wait(lambda: meter.rows("SELECT count() FROM quota_history")[0][0] > 0, "the good package shows its quota")
     messages = [m for (m,) in meter.rows("SELECT message FROM dead_letters FINAL ORDER BY topic")]
     assert [m.split(":")[0] for m in messages] == ["$.workspaces", "$.time_zone"]
+
+
+def test_a_day_is_settled_revised_and_corrected(meter: Meter) -> None:
+    """Yesterday is settled by the clock; a late event and a correction give revisions that name the one they replace."""
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    meter.documents(
+        [binding("A", "acct"), binding("B", "acct")], [package("p", "acct", ["A", "B"], {"logs": 5}, yesterday)]
+    )
+    meter.start_worker(DRAWDOWN_SETTLEMENT_GRACE="0.001")
+
+    def send(workspace: str, quantity: int) -> None:
+        meter.send(
+            "usage",
+            [(workspace.encode(), json.dumps(event(workspace, "logs", quantity, workspace, yesterday)).encode())],
+        )
+
+    def revisions(*amounts: str) -> None:
+        expected = [(n, n - 1 or None, Decimal(amount)) for n, amount in enumerate(amounts, start=1)]
+        sql = "SELECT revision, replaces, amount FROM statements FINAL ORDER BY revision"
+        meter.wait(lambda: meter.rows(sql) == expected, f"statements {expected}; {meter.rows(sql)}")
+
+    send("B", 20_000_005)
+    revisions("30.00")
+    send("A", 1_000_000)
+    revisions("30.00", "31.49")
+    one = Correction(
+        "acct", "c-1", yesterday.date(), "B", "logs", 14, -10_000_000, "counted twice", "kim", datetime.now(UTC)
+    )
+    meter.send("account-events", [(b"acct", encode_account_event(one))] * 2)
+    revisions("30.00", "31.49", "16.49")
+    assert meter.rows("SELECT DISTINCT settled FROM overage") == [(True,)]
+    lines = meter.rows("SELECT l.workspace, l.quantity, l.amount FROM statements_newest ARRAY JOIN lines AS l")
+    assert lines == [("A", 999_995, Decimal("1.485")), ("B", 10_000_005, Decimal("15"))]
