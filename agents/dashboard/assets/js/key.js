@@ -1,0 +1,39 @@
+// The API key: out of the URL's fragment or the form, into this tab's sessionStorage, never into the address bar.
+
+import { byId, text } from "./dom.js";
+
+const KEY = "drawdown-key";
+
+/** Keep `#key=...`, take it off the address bar; the account that the fragment names, if any. */
+export function takeFragment() {
+  const fragment = new URLSearchParams(location.hash.slice(1));
+  if (fragment.get("key")) sessionStorage.setItem(KEY, fragment.get("key"));
+  history.replaceState(null, "", location.pathname);
+  return fragment.get("account");
+}
+
+/** The account in the address bar, so that a reload and a bookmark come back to it. */
+export const remembered = (account) => history.replaceState(null, "", `#${new URLSearchParams({ account })}`);
+
+export const keyOfTab = () => sessionStorage.getItem(KEY);
+export const forgetKey = () => sessionStorage.removeItem(KEY);
+
+/** Show the form, with what was wrong with the last key, until somebody enters one. */
+export function askForKey(problem, given = "") {
+  const form = byId("door-form");
+  const field = byId("door-key");
+  byId("app").hidden = true;
+  byId("door").hidden = false;
+  field.value = given;
+  text(byId("door-problem"), problem);
+  field.setAttribute("aria-invalid", String(Boolean(problem)));
+  field.focus();
+  return new Promise((resolve) => {
+    form.onsubmit = (event) => {
+      event.preventDefault();
+      text(byId("door-problem"), "");
+      sessionStorage.setItem(KEY, field.value.trim());
+      resolve(field.value.trim());
+    };
+  });
+}
