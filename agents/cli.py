@@ -17,8 +17,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from agents.api.commands import app as api_keys
 from agents.clickhouse import connect
 from agents.errors import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_WRONG_USE, CommandError, WrongUse
+from agents.local.services import ALL_PARTS
 from agents.logs import configure_logs
 from agents.migrate import migrate as apply_migrations
 from agents.migrate import pending
@@ -35,19 +37,35 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(api_keys, name="api-key")
 console = Console()
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML); DRAWDOWN_* variables win.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CheckOption = Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if something differs.")]
 DirOption = Annotated[Path, typer.Option("--dir", help="Where the state is kept; it survives a restart.")]
-PortsOption = Annotated[str, typer.Option("--ports", help="'auto' picks free ports; 'default' takes 9092 and 8123.")]
+PortsOption = Annotated[
+    str, typer.Option("--ports", help="'auto' picks free ports; 'default' takes 9092, 8123 and 8080.")
+]
 
 
 def _load(config: Path | None) -> Settings:
     settings = load_settings(config)
     configure_logs(settings)
     return settings
+
+
+def _require_set_up(settings: Settings, *, clickhouse: bool = True) -> None:
+    """The servers answer, and topics and tables are there; else the error that says what to do."""
+    require_kafka(settings)
+    missing = [state.name for state in asyncio.run(describe_topics(settings)) if not state.partitions]
+    if missing:
+        raise CommandError(f"topics are missing ({', '.join(missing)}); run `drawdown topics`")
+    if not clickhouse:
+        return
+    require_clickhouse(settings)
+    if waiting := pending(settings):
+        raise CommandError(f"migrations are pending ({', '.join(waiting)}); run `drawdown migrate`")
 
 
 def _print_json(value: Any) -> None:
@@ -58,7 +76,7 @@ def _print_json(value: Any) -> None:
 def up(
     config: ConfigOption = None,
     directory: DirOption = Path(".drawdown"),
-    only: Annotated[str, typer.Option(help="Parts to start, with commas.")] = "kafka,clickhouse,worker",
+    only: Annotated[str, typer.Option(help="Parts to start, with commas.")] = ",".join(ALL_PARTS),
     ports: PortsOption = "default",
     ready_file: Annotated[Path | None, typer.Option(help="Write the addresses here once everything answers.")] = None,
 ) -> None:
@@ -75,6 +93,8 @@ def up(
             ("state", str(directory)), ("logs", str(directory / "logs")),
         ):  # fmt: skip
             table.add_row(f"[bold]{name}[/]", value)
+        if running.dashboard:
+            console.print(f"dashboard   [bold]{running.dashboard}[/]", soft_wrap=True)
         console.print(table, "[dim]Ctrl-C stops everything[/]")
         code = running.watch(console)
     raise typer.Exit(code)
@@ -103,18 +123,23 @@ def bench(
 
 
 @app.command()
+def api(config: ConfigOption = None) -> None:
+    """Run one process of the HTTP API and the dashboard."""
+    from agents.api.server import run as serve  # imports FastAPI, which is slow to load
+
+    settings = _load(config)
+    # An engine inside a worker answers nobody else: then there is no history, and all that is live works.
+    _require_set_up(settings, clickhouse=not settings.clickhouse.startswith("chdb:"))
+    raise typer.Exit(serve(settings))
+
+
+@app.command()
 def worker(config: ConfigOption = None) -> None:
     """Run one worker process."""
     from agents.worker import run  # imports Faust, which is slow to load
 
     settings = _load(config)
-    require_kafka(settings)
-    require_clickhouse(settings)
-    missing = [state.name for state in asyncio.run(describe_topics(settings)) if not state.partitions]
-    if missing:
-        raise CommandError(f"topics are missing ({', '.join(missing)}); run `drawdown topics`")
-    if waiting := pending(settings):
-        raise CommandError(f"migrations are pending ({', '.join(waiting)}); run `drawdown migrate`")
+    _require_set_up(settings)
     raise typer.Exit(run(settings))
 
 

@@ -24,6 +24,7 @@ from rich.live import Live
 from rich.table import Table
 
 from agents.clickhouse import connect
+from agents.local.services import ALL_PARTS
 from agents.local.up import Up
 from agents.quota import newest_quotas, quota_table
 from agents.settings import Settings
@@ -151,16 +152,19 @@ def run_demo(settings: Settings, console: Console, *, keep: bool) -> int:
     directory = Path(tempfile.mkdtemp(prefix="drawdown-demo-"))
     try:
         with ExitStack() as stack:
-            with console.status("starting Kafka, ClickHouse and a worker (the first time, Kafka is fetched)"):
-                up = Up(settings, directory, ("kafka", "clickhouse", "worker"), auto_ports=True)
+            with console.status("starting Kafka, ClickHouse, a worker and the API (the first time, Kafka is fetched)"):
+                up = Up(settings, directory, ALL_PARTS, auto_ports=True)
                 running = stack.enter_context(up)
                 client = stack.enter_context(connect(running.settings))
+            console.print(f"dashboard: [bold]{running.dashboard}[/]\n", soft_wrap=True)
             script = write_script(load_catalog(settings.catalog), datetime.now(UTC))
             asyncio.run(_play(running.settings, script, client, console))
             right = _report(client, script, console)
             if keep:
                 console.print(
-                    f"\nKafka {running.settings.kafka}, ClickHouse {running.settings.clickhouse}; Ctrl-C stops them"
+                    f"\ndashboard {running.dashboard}\nKafka {running.settings.kafka}, ClickHouse"
+                    f" {running.settings.clickhouse}; Ctrl-C stops them",
+                    soft_wrap=True,
                 )
                 running.watch(console)
         return 0 if right else 1

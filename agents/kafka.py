@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ from aiokafka.errors import KafkaError
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from agents.settings import Settings
-from schemas.topics import MESSAGE_BYTES_MAX
+from schemas.topics import MESSAGE_BYTES_MAX, Topic
 
 #: A broker that starts takes some seconds until it knows its groups.
 _PATIENCE_SECONDS = 30
@@ -44,6 +44,14 @@ async def committed_offsets(settings: Settings, group: str) -> dict[tuple[str, i
     async with admin(settings) as client:
         offsets = await client.list_consumer_group_offsets(group)
     return {(tp.topic, tp.partition): meta.offset for tp, meta in offsets.items() if meta.offset >= 0}
+
+
+async def partition_counts(settings: Settings, topics: Iterable[Topic]) -> dict[Topic, int]:
+    """How many partitions each topic has; a missing one has none."""
+    names = {settings.topic_prefix + topic.name: topic for topic in topics}
+    async with admin(settings) as client:
+        described = await client.describe_topics(list(names))
+    return {names[found["topic"]]: len(found["partitions"]) for found in described}
 
 
 @asynccontextmanager

@@ -17,6 +17,10 @@ CONSUMER_LAG = Gauge("drawdown_consumer_lag", "Records not yet taken", ["topic",
 OVERAGE_EVENTS = Counter("drawdown_overage_events", "Overage events emitted")
 CLICKHOUSE_INSERT_SECONDS = Histogram("drawdown_clickhouse_insert_seconds", "One insert into ClickHouse", ["table"])
 CLICKHOUSE_INSERT_FAILURES = Counter("drawdown_clickhouse_insert_failures", "Inserts that failed and are repeated")
+HTTP_REQUESTS = Counter("drawdown_http_requests", "Requests by how they ended", ["method", "route", "status"])
+HTTP_SECONDS = Histogram("drawdown_http_seconds", "One request; of a stream, its whole life", ["method", "route"])
+STREAM_CLIENTS = Gauge("drawdown_stream_clients", "Open event streams")
+STREAMS_DROPPED = Counter("drawdown_streams_dropped", "Event streams closed because the client read too slowly")
 INVARIANT_VIOLATIONS = Counter("drawdown_invariant_violations", "Laws of the ledger that were found broken")
 
 

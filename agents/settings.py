@@ -48,6 +48,11 @@ class Settings(BaseSettings):
         8 * 1024 * 1024, ge=1024, description="bytes after which a ClickHouse batch is sent at once"
     )
     session_timeout: Seconds = Field(10.0, description="seconds after which a silent worker loses its partitions")
+    api_host: str = Field("127.0.0.1", description="address of the HTTP API")
+    api_port: int = Field(8080, ge=0, le=65535, description="port of the HTTP API")
+    api_keys_file: Path | None = Field(None, description="file of the API keys, hashed; `drawdown api-key` writes it")
+    api_rate: float = Field(50.0, gt=0, description="lasting requests a second of one API key")
+    api_burst: int = Field(200, ge=1, description="most requests of one API key at once")
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics on loopback; 0 = none")
     metrics_host: str = Field("127.0.0.1", description="address of /metrics")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="log level")

@@ -18,6 +18,8 @@ _PR_SET_PDEATHSIG = 1
 _POLL_SECONDS = 0.05
 _STOP_SECONDS = 10.0
 _LOG_TAIL_LINES = 5
+_BACKOFF_SECONDS = (1, 2, 5, 10)
+_STEADY_SECONDS = 60.0
 
 
 def free_port() -> int:
@@ -96,6 +98,29 @@ class Child:
         """SIGKILL."""
         self._process.kill()
         self._process.wait()
+
+
+class Kept:
+    """A process of ours that is started again, with back-off, whenever it ends."""
+
+    def __init__(self, name: str, start: Callable[[], Child]) -> None:
+        self._name, self._start = name, start
+        self._failures, self._again_at = 0, 0.0
+        self.child, self._started = start(), time.monotonic()
+
+    def look(self) -> str | None:
+        """Start it again when it is time; what there is to say, if anything."""
+        now = time.monotonic()
+        if self.child.returncode is None:
+            return None
+        if self._again_at:
+            if now >= self._again_at:
+                self.child, self._started, self._again_at = self._start(), now, 0.0
+            return None
+        self._failures = 0 if now - self._started > _STEADY_SECONDS else self._failures
+        pause = _BACKOFF_SECONDS[min(self._failures, len(_BACKOFF_SECONDS) - 1)]
+        self._failures, self._again_at = self._failures + 1, now + pause
+        return f"the {self._name} ended with code {self.child.returncode}; again in {pause} s"
 
 
 def _end_with_parent(parent: int) -> Callable[[], None]:

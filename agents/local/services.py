@@ -17,6 +17,8 @@ from agents.local.processes import Child, free_port, require_free
 
 Part = Literal["kafka", "clickhouse"]
 PARTS: tuple[Part, ...] = ("kafka", "clickhouse")
+#: Servers first, then what works with them.
+ALL_PARTS = (*PARTS, "worker", "api")
 
 _KAFKA_PORT, _CONTROLLER_PORT, _CLICKHOUSE_PORT, _CLICKHOUSE_TCP_PORT = 9092, 9093, 8123, 9000
 _CLICKHOUSE_MODULE = "agents.local.clickhouse_server"

@@ -1,0 +1,72 @@
+"""What the routes work with, and the background work that keeps it true."""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastapi import Request
+
+from agents.api.accounts import Accounts
+from agents.api.auth import Gate, RateLimit
+from agents.api.feed import Feed
+from agents.api.history import History
+from agents.api.keys import KeyRing
+from agents.api.packages import Packages
+from agents.api.watch import Watch
+from agents.errors import WrongUse
+from agents.registry import Registry
+from agents.route import limits_of
+from agents.settings import Settings
+from pipeline.routing import Router
+from schemas.catalog import load_catalog
+
+
+class Api:
+    """One API process. It keeps nothing that another replica would need."""
+
+    def __init__(self, settings: Settings) -> None:
+        if settings.api_keys_file is None:
+            raise WrongUse("no file of API keys: set DRAWDOWN_API_KEYS_FILE; `drawdown api-key create` makes a key")
+        self.settings = settings
+        self.catalog = load_catalog(settings.catalog)
+        self.gate = Gate(KeyRing(settings.api_keys_file), RateLimit(settings.api_rate, settings.api_burst))
+        self.router = Router(self.catalog, limits_of(settings))
+        self.registry = Registry(settings, self.router)
+        self.feed = Feed(settings, Packages(self.catalog))
+        self.watch = Watch(settings, self.feed)
+        self.accounts = Accounts(self.registry, self.router, self.feed)
+        self.history = History(settings)
+        self.registry_read = asyncio.Event()
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was in the topics at the start is in the views."""
+        return self.registry_read.is_set() and self.feed.caught_up.is_set()
+
+    async def follow_registry(self) -> None:
+        """Keep the registry up to date, for ever."""
+        await self.registry.start()
+        self.registry_read.set()
+        try:
+            await self.registry.follow()
+        finally:
+            await self.registry.stop()
+
+    async def follow_topics(self) -> None:
+        """Keep the live views up to date, for ever."""
+        await self.feed.run()
+
+    async def watch_topics(self) -> None:
+        """Judge the live views, for ever, from when they are complete."""
+        await self.feed.caught_up.wait()
+        await self.watch.run()
+
+    async def close(self) -> None:
+        """Close the clients."""
+        await self.history.close()
+
+
+def api_of(request: Request) -> Api:
+    """The services behind a request."""
+    api: Api = request.app.state.api
+    return api
