@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from agents.api import problems, routes_live, routes_site
+from agents.api import documents, problems, routes_history, routes_live, routes_registry, routes_site, routes_write
 from agents.api.observe import Observe
 from agents.api.problems import ProblemDetails
 from agents.api.routes_site import FOLDER, Assets
@@ -29,7 +29,8 @@ def create_app(api: Api) -> FastAPI:
     app.state.api = api
     problems.install(app)
     app.add_middleware(Observe)
-    app.include_router(routes_live.router, responses=problems.RESPONSES)
+    for routes in (routes_write, routes_live, routes_history, routes_registry):
+        app.include_router(routes.router, responses=problems.RESPONSES)
     app.include_router(routes_site.router)
     app.mount("/assets", Assets(directory=FOLDER / "assets", check_dir=False))
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's documented way
@@ -39,8 +40,10 @@ def create_app(api: Api) -> FastAPI:
 def _openapi(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
-        document["components"]["schemas"]["ProblemDetails"] = ProblemDetails.model_json_schema(
-            ref_template="#/components/schemas/{model}"
-        )
+        schemas = document["components"]["schemas"]
+        schemas.update(documents.components())
+        problem = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
+        schemas.update(problem.pop("$defs"))
+        schemas["ProblemDetails"] = problem
         app.openapi_schema = document
     return app.openapi_schema

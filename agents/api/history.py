@@ -24,6 +24,37 @@ SELECT h.*, n.workspaces AS workspaces FROM (
 ) AS n ON h.meter = n.meter AND h.package = n.package
 """
 
+_OVERAGE = """
+SELECT * FROM overage WHERE account = {account:String} AND day BETWEEN {first:Date} AND {last:Date}
+ORDER BY day, workspace, meter, basis, retention_days LIMIT {limit:UInt32}
+"""
+_RATED = """
+FROM rated_overage
+WHERE account = {account:String} AND day BETWEEN {first:Date} AND {last:Date} AND quantity > 0
+"""
+_LINES = f"""
+SELECT workspace, meter, basis, retention_days, price, currency, sum(quantity) AS total, sum(units) AS unit_count,
+    sum(amount) AS charge, sumIf(amount, day < {{today:Date}}) AS charge_before {_RATED}
+GROUP BY workspace, meter, basis, retention_days, price, currency
+ORDER BY workspace, meter, basis, retention_days, price
+"""
+_DAYS = f"""
+SELECT day, sum(amount) AS charge {_RATED} AND currency = {{currency:String}} GROUP BY day ORDER BY day
+"""
+#: At most about 300 intervals a package, each with its last value. A tuple, because argMax alone passes NULL over.
+_BURNDOWN = """
+WITH (
+    SELECT intDiv(dateDiff('second', min(at), max(at)), 300) + 1 FROM quota_history
+    WHERE account = {account:String} AND day = {day:Date} AND meter = {meter:String}
+) AS step
+SELECT package, step, argMax(tuple(at, used, remaining, quota, burn_rate_per_minute, exhausts_at), version) AS last
+FROM quota_history WHERE account = {account:String} AND day = {day:Date} AND meter = {meter:String}
+GROUP BY package, intDiv(toUnixTimestamp(at), step) AS slot ORDER BY package, slot
+"""
+_STATEMENT = """
+SELECT * FROM statements FINAL WHERE account = {account:String} AND day = {day:Date} ORDER BY revision DESC LIMIT 1
+"""
+
 
 class History:
     """Read-only queries; whatever is wrong with ClickHouse is a 503."""
@@ -48,6 +79,26 @@ class History:
         """The newest quota statuses of a day, by meter and package."""
         rows = await self._rows(_STATUSES, account=account, day=day)
         return {(row["meter"], row["package"]): row for row in rows}
+
+    async def overage(self, account: str, first: date, last: date, limit: int) -> Sequence[dict[str, Any]]:
+        """The newest overage of every identity in a range of days."""
+        return await self._rows(_OVERAGE, account=account, first=first, last=last, limit=limit)
+
+    async def charge_lines(self, account: str, first: date, last: date, today: date) -> Sequence[dict[str, Any]]:
+        """Rated overage by line and price; `charge_before` leaves today out."""
+        return await self._rows(_LINES, account=account, first=first, last=last, today=today)
+
+    async def charge_days(self, account: str, first: date, last: date, currency: str) -> Sequence[dict[str, Any]]:
+        """The charge of each day that has one, in one currency."""
+        return await self._rows(_DAYS, account=account, first=first, last=last, currency=currency)
+
+    async def burndown(self, account: str, meter: str, day: date) -> Sequence[dict[str, Any]]:
+        """The course of a day: `last` = (at, used, remaining, quota, burn rate, exhausts at) of each interval of `step` seconds."""
+        return await self._rows(_BURNDOWN, account=account, meter=meter, day=day)
+
+    async def statement(self, account: str, day: date) -> dict[str, Any] | None:
+        """The newest revision, or None."""
+        return next(iter(await self._rows(_STATEMENT, account=account, day=day)), None)
 
     async def close(self) -> None:
         """Close the client."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from decimal import Decimal
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, PlainSerializer
 
 Basis = Literal["package", "payg"]
+#: Money and units: text, exact, without trailing zeros.
+Exact = Annotated[Decimal, PlainSerializer(lambda value: f"{value.normalize():f}", return_type=str)]
 
 
 class AccountSummary(BaseModel):
@@ -155,7 +157,7 @@ class Overage(BaseModel):
     """The overage of a range of days. `truncated`: there are more rows than one answer has."""
 
     account: str
-    from_: date = Field(alias="from")
+    from_: date = Field(serialization_alias="from")
     to: date
     truncated: bool
     overage: list[OverageRow]
@@ -168,9 +170,9 @@ class ChargeLine(BaseModel):
     basis: Basis
     retention_days: int | None
     quantity: int
-    units: Decimal | None = Field(examples=["50.00"])
-    price: Decimal | None = Field(examples=["1.5"])
-    amount: Decimal | None = Field(examples=["75"])
+    units: Exact | None = Field(examples=["50"])
+    price: Exact | None = Field(examples=["1.5"])
+    amount: Exact | None = Field(examples=["75"])
     currency: str
 
 
@@ -179,8 +181,8 @@ class WorkspaceCharges(BaseModel):
 
     workspace: str
     name: str
-    up_to_now: Decimal = Field(examples=["75"])
-    up_to_yesterday: Decimal = Field(examples=["0"])
+    up_to_now: Exact = Field(examples=["75"])
+    up_to_yesterday: Exact = Field(examples=["0"])
     lines: list[ChargeLine]
 
 
@@ -188,19 +190,19 @@ class DayCharge(BaseModel):
     """The charge of one day."""
 
     day: date
-    amount: Decimal
+    amount: Exact
 
 
 class Charges(BaseModel):
     """What a range of days costs, exact and not rounded; `up_to_yesterday` leaves the account's today out."""
 
     account: str
-    from_: date = Field(alias="from")
+    from_: date = Field(serialization_alias="from")
     to: date
     today: date
     currency: str
-    up_to_now: Decimal = Field(examples=["75"])
-    up_to_yesterday: Decimal = Field(examples=["0"])
+    up_to_now: Exact = Field(examples=["75"])
+    up_to_yesterday: Exact = Field(examples=["0"])
     unpriced: int
     workspaces: list[WorkspaceCharges]
     days: list[DayCharge]
@@ -250,9 +252,9 @@ class StatementLine(BaseModel):
     basis: Basis
     retention_days: int | None
     quantity: int
-    units: Decimal
-    price: Decimal
-    amount: Decimal
+    units: Exact
+    price: Exact | None
+    amount: Exact | None
 
 
 class Statement(BaseModel):
@@ -263,7 +265,7 @@ class Statement(BaseModel):
     revision: int
     replaces: int | None
     currency: str
-    amount: Decimal
+    amount: Exact
     lines: list[StatementLine]
     version: int
     at: datetime

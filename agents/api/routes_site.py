@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
 from agents.api.services import api_of
@@ -37,13 +37,15 @@ class Assets(StaticFiles):
         return response
 
 
-@router.get("/")
-async def dashboard() -> Response:
+_pages = Assets(directory=FOLDER, check_dir=False)
+
+
+@router.api_route("/", methods=["GET", "HEAD"])
+async def dashboard(request: Request) -> Response:
     """The page."""
-    page = FOLDER / "index.html"
-    if not page.exists():
+    if not (FOLDER / "index.html").exists():
         return PlainTextResponse("Drawdown's API is at /openapi.json; this installation has no dashboard.\n")
-    return FileResponse(page, headers=_HEADERS)
+    return await _pages.get_response("index.html", request.scope)
 
 
 @router.get("/healthz")

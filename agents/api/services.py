@@ -10,6 +10,7 @@ from agents.api.accounts import Accounts
 from agents.api.auth import Gate, RateLimit
 from agents.api.feed import Feed
 from agents.api.history import History
+from agents.api.ingest import Ingest, Writer
 from agents.api.keys import KeyRing
 from agents.api.packages import Packages
 from agents.api.watch import Watch
@@ -36,6 +37,8 @@ class Api:
         self.watch = Watch(settings, self.feed)
         self.accounts = Accounts(self.registry, self.router, self.feed)
         self.history = History(settings)
+        self.writer = Writer(settings)
+        self.ingest = Ingest(self.router, self.accounts, self.writer)
         self.registry_read = asyncio.Event()
 
     @property
@@ -63,6 +66,7 @@ class Api:
 
     async def close(self) -> None:
         """Close the clients."""
+        await self.writer.close()
         await self.history.close()
 
 

@@ -1,0 +1,163 @@
+"""Routes that write: usage events, workspaces, packages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
+
+import msgspec
+import orjson
+from aiokafka import TopicPartition
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from agents.api.auth import Admin, Ingester
+from agents.api.documents import EVENTS_BODY, PACKAGE_BODY, WORKSPACE_BODY, one_of
+from agents.api.ingest import Judged, from_headers
+from agents.api.problems import MEDIA_TYPE, FieldError, Problem, no_such
+from agents.api.services import api_of
+from agents.route import binding_parser, package_parser
+from pipeline.admission import UNDECODABLE, explain_document
+from schemas.log import AccountEvent, Bound, PackageChanged
+from schemas.reasons import Reason
+from schemas.topics import PACKAGES, USAGE, WORKSPACES
+
+router = APIRouter()
+
+_STRUCTURED, _BATCH = "application/cloudevents+json", "application/cloudevents-batch+json"
+_DOCUMENT_BYTES_MAX = 1024 * 1024
+_PASSED_SECONDS = 5.0
+
+
+class EventError(BaseModel):
+    """Why an event is not accepted; `index` is its place in the array, null for the only one."""
+
+    index: int | None = Field(examples=[1])
+    code: Reason = Field(examples=["unknown_meter"])
+    message: str = Field(examples=["$.type: 'usage.tea' is no usage of a known meter"])
+
+
+class Accepted(BaseModel):
+    """How the events of a request ended."""
+
+    accepted: int = Field(examples=[1])
+    rejected: int = Field(examples=[1])
+    errors: list[EventError] = []
+
+
+@router.post(
+    "/v1/events",
+    status_code=HTTPStatus.ACCEPTED,
+    openapi_extra={"requestBody": EVENTS_BODY},
+    responses={
+        202: {"model": Accepted, "description": "Kafka has all of them"},
+        207: {"model": Accepted, "description": "Kafka has those that are valid; `errors` says what is wrong with the others"},
+    },
+)  # fmt: skip
+async def events(request: Request, key: Ingester) -> Response:
+    """CloudEvents in structured, batched or binary mode, or plain JSON: an event, or an array of events of any workspaces."""
+    api = api_of(request)
+    body = await _body(request, api.settings.record_bytes_max)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in {_STRUCTURED, _BATCH} and "ce-specversion" in request.headers:
+        body = from_headers(request.headers, body)
+    elif kind not in {_STRUCTURED, _BATCH, "application/json"}:
+        raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{_STRUCTURED}, {_BATCH}, application/json, or ce- headers")
+    judged = await api.ingest.judge(key, body)
+    await api.ingest.write(judged, USAGE)
+    return _answer(request, judged)
+
+
+def _answer(request: Request, judged: Judged) -> Response:
+    """202, 207, or 400 when nothing was valid."""
+    told = Accepted(
+        accepted=judged.count, rejected=len(judged.refused),
+        errors=[EventError(index=one.index, code=one.code, message=one.message) for one in judged.refused],
+    )  # fmt: skip
+    if not judged.refused or judged.count:
+        status = HTTPStatus.MULTI_STATUS if judged.refused else HTTPStatus.ACCEPTED
+        return Response(told.model_dump_json(), status, media_type="application/json")
+    large = any(one.code is Reason.RECORD_TOO_LARGE for one in judged.refused)
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if large else HTTPStatus.BAD_REQUEST
+    problem = {"type": "about:blank", "title": status.phrase, "status": int(status), "detail": "no event is valid",
+               "instance": request.url.path, **told.model_dump(mode="json")}  # fmt: skip
+    return Response(orjson.dumps(problem), status, media_type=MEDIA_TYPE)
+
+
+@router.post(
+    "/v1/packages",
+    status_code=HTTPStatus.CREATED,
+    openapi_extra={"requestBody": PACKAGE_BODY},
+    responses={200: one_of("Package", "It was there, and is replaced"), 201: one_of("Package", "It is new")},
+)
+async def put_package(request: Request, key: Admin) -> Response:
+    """Sell a package, or replace the one of this id; the ledger draws days down by it from its `effective` day on."""
+    api = api_of(request)
+    event = _parsed(await _body(request, _DOCUMENT_BYTES_MAX), package_parser(api.catalog))
+    assert isinstance(event, PackageChanged)  # noqa: S101  # what this parser makes
+    package = event.package
+    if not key.may(package.account):
+        raise no_such("account")
+    known = api.feed.packages.get(package.package)
+    if known is not None and known.account != package.account:
+        raise Problem(HTTPStatus.CONFLICT, "the id of this package is taken")
+    value = msgspec.json.encode(package)
+    (written,) = await api.writer.write(PACKAGES, [(package.package.encode(), value)])
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PASSED_SECONDS):
+            await api.feed.passed(TopicPartition(written.topic, written.partition), written.offset)
+    return _stored(value, new=known is None)
+
+
+@router.post(
+    "/v1/workspaces",
+    status_code=HTTPStatus.CREATED,
+    openapi_extra={"requestBody": WORKSPACE_BODY},
+    responses={
+        200: one_of("WorkspaceBinding", "It was there, and is replaced"),
+        201: one_of("WorkspaceBinding", "It is new"),
+    },
+)
+async def put_workspace(request: Request, key: Admin) -> Response:
+    """Bind a workspace to an account, or change its binding."""
+    api = api_of(request)
+    event = _parsed(await _body(request, _DOCUMENT_BYTES_MAX), binding_parser(api.catalog))
+    assert isinstance(event, Bound)  # noqa: S101  # what this parser makes
+    binding = event.binding
+    if not key.may(binding.account):
+        raise no_such("account")
+    await api.accounts.refresh()
+    known = api.accounts.binding(binding.workspace)
+    if known is not None and not key.may(known.account):
+        raise Problem(HTTPStatus.CONFLICT, "the id of this workspace is taken")
+    value = msgspec.json.encode(binding)
+    await api.writer.write(WORKSPACES, [(binding.workspace.encode(), value)])
+    await api.accounts.refresh()
+    return _stored(value, new=known is None)
+
+
+def _stored(value: bytes, *, new: bool) -> Response:
+    return Response(value, HTTPStatus.CREATED if new else HTTPStatus.OK, media_type="application/json")
+
+
+def _parsed(body: bytes, parse: Callable[[bytes], AccountEvent]) -> AccountEvent:
+    """The document, judged as its inlet judges it; 422 with the code of the dead letter that it would have become."""
+    try:
+        return parse(body)
+    except (*UNDECODABLE, ValueError) as error:
+        reason, message = explain_document(body, error)
+        at, _, text = message.partition(": ")
+        told = FieldError(at=at if text else "$", message=text or message, code=reason)
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "the document is not valid", [told]) from None
+
+
+async def _body(request: Request, bytes_max: int) -> bytes:
+    """The body; 413 as soon as it is too large."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > bytes_max:
+            raise Problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {bytes_max} bytes")
+    return bytes(body)
