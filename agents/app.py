@@ -24,6 +24,9 @@ class Pipeline(Protocol):
     async def assign(self, tps: set[TP], generation: int) -> None:
         """Own exactly these source partitions from now on."""
 
+    def positions(self) -> tuple[int | None, dict[TP, int]]:
+        """The generation in which the partitions are open, if they are, and where each is to be read on."""
+
     async def revoke(self) -> None:
         """Make durable what is folded, and let go of everything."""
 

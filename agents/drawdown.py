@@ -19,6 +19,7 @@ from pipeline.admission import Refusal, split_array
 from pipeline.checkpoint import Refused
 from pipeline.days import MICROS_PER_SECOND
 from pipeline.duplicates import COUNTED
+from pipeline.law import ensure
 from pipeline.ledger import Ledger
 from pipeline.outputs import Output
 from pipeline.routing import SINGLE
@@ -52,8 +53,13 @@ class DrawdownStage:
         """Whether to make a checkpoint at once."""
         return self._events >= _EVENTS_MAX
 
+    @property
+    def next_offset(self) -> int:
+        """The ledger knows it: its entries and the offset were committed together."""
+        return self.ledger.next_offset
+
     async def open(self, next_offset: int) -> None:
-        """Restore the ledger. It knows itself where to go on: its entries and offset were committed together."""
+        """Restore the ledger."""
         started = time.monotonic()
         entries = await newest_values(self._settings, self._changelog, self._partition)
         self.ledger.restore(entries)
@@ -61,6 +67,7 @@ class DrawdownStage:
             "ledger restored", partition=self._partition, entries=len(entries), next_offset=self.ledger.next_offset,
             committed=next_offset, seconds=round(time.monotonic() - started, 3),
         )  # fmt: skip
+        ensure(next_offset <= self.ledger.next_offset, "the changelog has what was committed with it", str(next_offset))
 
     async def take(self, records: Sequence[Any]) -> None:
         """Fold a chunk; what the ledger has passed changes nothing."""

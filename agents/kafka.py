@@ -11,6 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
+from agents.offsets import StableOffsetFetch, offsets_in
 from agents.settings import Settings
 from schemas.topics import MESSAGE_BYTES_MAX, Topic
 
@@ -39,11 +40,17 @@ def _is_passing(error: BaseException) -> bool:
     stop=stop_after_delay(_PATIENCE_SECONDS),
     reraise=True,
 )
-async def committed_offsets(settings: Settings, group: str) -> dict[tuple[str, int], int]:
-    """(topic, partition) -> the first offset that the group has not processed; patient while a broker starts."""
+async def committed_offsets(
+    settings: Settings, group: str, partitions: Iterable[tuple[str, int]]
+) -> dict[tuple[str, int], int]:
+    """(topic, partition) -> the first offset that the group has not processed; patient while a broker starts.
+
+    Waits for transactions under way that hold one of these offsets: what is returned is final. (The client's own request
+    answers with the offset before such a transaction, and with none at all while the broker loads its groups.)
+    """
     async with admin(settings) as client:
-        offsets = await client.list_consumer_group_offsets(group)
-    return {(tp.topic, tp.partition): meta.offset for tp, meta in offsets.items() if meta.offset >= 0}
+        coordinator = await client.find_coordinator(group)
+        return offsets_in(await client._send_request(StableOffsetFetch(group, partitions), coordinator))  # noqa: SLF001
 
 
 async def partition_counts(settings: Settings, topics: Iterable[Topic]) -> dict[Topic, int]:

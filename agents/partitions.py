@@ -11,8 +11,8 @@ The order of a commit, and what happens when the worker dies after each step:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, Protocol
 
@@ -24,6 +24,7 @@ from agents.kafka import committed_offsets
 from agents.metrics import CHECKPOINT_SECONDS, PROGRESS
 from agents.settings import Settings
 from agents.transactions import Commit, Transactor
+from pipeline.law import ensure
 
 log = structlog.get_logger()
 
@@ -38,6 +39,10 @@ class Stage(Protocol):
     @property
     def full(self) -> bool:
         """Whether to commit before the next chunk is taken."""
+
+    @property
+    def next_offset(self) -> int:
+        """The first offset that is not processed."""
 
     async def open(self, next_offset: int) -> None:
         """Get ready to take records from `next_offset` on; the partition is fenced already."""
@@ -77,12 +82,19 @@ class Partition:
         await self._stage.open(next_offset)
         self._task = asyncio.create_task(self._commit_at_intervals(), name=f"commit {self._tp}")
 
+    @property
+    def next_offset(self) -> int:
+        """Where to read on."""
+        return self._stage.next_offset
+
     async def take(self, generation: int, records: list[Any]) -> None:
         """Process a chunk; waits while the stage is full. A chunk fetched before a rebalance is dropped: it comes again."""
         async with self._lock:
             if self._closed or generation != self._generation:
                 return
-            await self._stage.take(records)
+            ensure(self._task is not None, "nothing is taken before the partition is open", str(self._tp))
+            with self._unless_broken():
+                await self._stage.take(records)
             self._work.set()
             self._room.clear()
         if self._stage.full:
@@ -108,19 +120,26 @@ class Partition:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._closing.wait(), seconds)
 
-    async def _commit(self) -> None:
-        if self._broken:
-            return
-        async with self._lock:
-            commit = await self._stage.collect()
-            self._room.set()
-        if commit is not None:
-            # What was collected is nowhere else. If it does not get through, nothing that came after it may.
+    @contextmanager
+    def _unless_broken(self) -> Iterator[None]:
+        """What ends half-way leaves half of something in the stage, or what was collected nowhere: nothing is committed after it."""
+        try:
+            yield
+        except BaseException:  # a cancelled task too
             self._broken = True
-            with CHECKPOINT_SECONDS.labels(topic=self._tp.topic).time():
-                await self._transactor.commit(commit)
-            self._broken = False
-            PROGRESS.mark()
+            raise
+
+    async def _commit(self) -> None:
+        with self._unless_broken():
+            async with self._lock:
+                if self._broken:
+                    return
+                commit = await self._stage.collect()
+                self._room.set()
+            if commit is not None:
+                with CHECKPOINT_SECONDS.labels(topic=self._tp.topic).time():
+                    await self._transactor.commit(commit)
+                PROGRESS.mark()
 
     async def close(self) -> None:
         """Commit what is left, then let go. What cannot be committed any more is processed by the next owner."""
@@ -142,6 +161,7 @@ class Partitions:
         self._settings = settings
         self._stages = stages
         self._owned: dict[TP, Partition] = {}
+        self._generation: int | None = None
         self.crash: Callable[[Exception], None] = _raise
 
     async def assign(self, tps: set[TP], generation: int) -> None:
@@ -153,14 +173,24 @@ class Partitions:
         }
         self._owned = partitions
         await asyncio.gather(*(partition.fence() for partition in partitions.values()))
-        offsets = await committed_offsets(self._settings, self._settings.group)
+        offsets = await committed_offsets(
+            self._settings, self._settings.group, [(tp.topic, tp.partition) for tp in tps]
+        )
         await asyncio.gather(
             *(partition.open(offsets.get((tp.topic, tp.partition), 0)) for tp, partition in partitions.items())
         )
+        self._generation = generation
         log.info("partitions assigned", count=len(tps), generation=generation)
+
+    def positions(self) -> tuple[int | None, dict[TP, int]]:
+        """The generation in which the partitions are open, if they are, and where each is to be read on."""
+        if self._generation is None:
+            return None, {}
+        return self._generation, {tp: partition.next_offset for tp, partition in self._owned.items()}
 
     async def revoke(self) -> None:
         """Commit and close all."""
+        self._generation = None
         owned, self._owned = self._owned, {}
         results = await asyncio.gather(*(partition.close() for partition in owned.values()), return_exceptions=True)
         for error in results:

@@ -60,7 +60,7 @@ class Inlet:
         self._account_events = settings.topic_prefix + ACCOUNT_EVENTS.name
         self._sends: list[Send] = []
         self._events = 0
-        self._next_offset = 0
+        self.next_offset = 0
         self._committed = 0
 
     @property
@@ -70,21 +70,21 @@ class Inlet:
 
     async def open(self, next_offset: int) -> None:
         """Go on at the committed offset."""
-        self._next_offset = self._committed = next_offset
+        self.next_offset = self._committed = next_offset
 
     async def collect(self) -> Commit | None:
         """What was routed since the last commit."""
-        if self._next_offset == self._committed:
+        if self.next_offset == self._committed:
             return None
-        commit = Commit(self._sends, self._next_offset)
-        self._sends, self._events, self._committed = [], 0, self._next_offset
+        commit = Commit(self._sends, self.next_offset)
+        self._sends, self._events, self._committed = [], 0, self.next_offset
         return commit
 
     def _new(self, records: Iterable[Any]) -> list[Any]:
         """The records that were not passed before."""
-        fresh = [record for record in records if record.offset >= self._next_offset]
+        fresh = [record for record in records if record.offset >= self.next_offset]
         if fresh:
-            self._next_offset = fresh[-1].offset + 1
+            self.next_offset = fresh[-1].offset + 1
         return fresh
 
     def _forward(self, event: AccountEvent) -> None:

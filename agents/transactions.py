@@ -65,9 +65,9 @@ class Transactor:
         await producer.begin_transaction()
         sent = await self._send(commit.sends)
         await producer.send_offsets_to_transaction({self.source: commit.next_offset}, self._group)
+        # The client commits also when Kafka has refused a record: nothing may be committed before all are accepted.
+        await asyncio.gather(*sent)
         await producer.commit_transaction()
-        for future in sent:
-            future.result()
 
     async def _send(self, sends: Iterable[Send]) -> list[asyncio.Future[object]]:
         producer = self._producer

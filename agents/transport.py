@@ -11,6 +11,7 @@ from typing import Any
 
 import aiokafka
 from aiokafka.consumer import fetcher
+from aiokafka.errors import IllegalStateError
 from faust import Schema
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport, server_list
 from faust.types import TP, ConsumerMessage
@@ -19,6 +20,7 @@ from faust.types import TP, ConsumerMessage
 CHUNK_RECORDS_MAX = 10_000
 #: Bytes fetched ahead per partition.
 FETCH_BYTES_MAX = 4 * 1024 * 1024
+_REBALANCE_POLL_SECONDS = 0.05
 
 
 class LeanRecords(fetcher.PartitionRecords):
@@ -59,28 +61,47 @@ class ChunkThread(AIOKafkaConsumerThread):
 class ChunkConsumer(Consumer):
     """Hands on, per partition, the list of fetched records. Offsets are committed by our transactions, not by Faust."""
 
-    _dropped = False
+    #: The generation of the group in which every partition was sought where its stage goes on.
+    _sought: int | None = None
+    _drops = 0
 
     def _new_consumer_thread(self) -> ChunkThread:
         return ChunkThread(self, loop=self.loop, beacon=self.beacon)
 
+    async def perform_seek(self) -> None:
+        """Go on, in every partition, where its stage does; the client's own position may be earlier or later.
+
+        Seeking again is always safe, for the stages skip what they have passed.
+        """
+        generation, positions = self.app.pipeline.positions()
+        drops = self._drops
+        try:
+            await self.seek_wait(positions)
+        except IllegalStateError:
+            return  # the partitions have just been taken away: the next generation seeks
+        if self._drops == drops:
+            self._sought = generation
+
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """One message a partition, marked with the generation of the group in which it was fetched.
 
-        A fetch moves the consumer on. What is dropped here because the group changed meanwhile has to be fetched again: Faust
-        seeks at the end of a rebalance, but a fetch that began before may end after that. Seeking once more is
-        always safe, for the stages skip what they have passed.
+        A fetch moves the consumer on, so a chunk that is dropped leaves a gap. Hence nothing is fetched in a generation before its
+        partitions are open and sought, and after a drop they are sought again: a fetch that began before a
+        rebalance may end after the seek at its end, and Faust may let fetches go on while a rebalance is under way.
         """
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
-        if self._dropped:
-            self._dropped = False
-            await self.perform_seek()
         generation = self.app.consumer_generation_id
+        if self._sought != generation:
+            await self.perform_seek()
+        if self._sought != generation:
+            await self.sleep(_REBALANCE_POLL_SECONDS)
+            return
         records, _ = await self._wait_next_records(timeout)
         for tp, chunk in (records or {}).items():
             if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
-                self._dropped = True
+                self._sought = None
+                self._drops += 1
                 return
             yield tp, self._to_chunk(tp, chunk, generation)
 

@@ -180,6 +180,8 @@ async def _send_and_wait_for_the_sink(settings: Settings, now: datetime) -> None
     totals, done = f"{settings.topic_prefix}usage-totals", False
     async with asyncio.timeout(60):
         while not done:
-            offsets = await committed_offsets(settings, f"{settings.group}-sink")
-            done = any(topic == totals and offset for (topic, _), offset in offsets.items())
+            offsets = await committed_offsets(
+                settings, f"{settings.group}-sink", [(totals, partition) for partition in range(settings.partitions)]
+            )
+            done = any(offsets.values())
             await asyncio.sleep(0.1)

@@ -5,18 +5,24 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.admin import NewTopic
+from aiokafka.errors import CoordinatorLoadInProgressError, KafkaError, MessageSizeTooLargeError, ProducerFenced
 from faust.types import TP
 
-from agents.kafka import committed_offsets, newest_values, records_at
+from agents.drawdown import DrawdownStage
+from agents.kafka import admin, committed_offsets, newest_values, records_at
+from agents.offsets import offsets_in
 from agents.partitions import Partition
 from agents.settings import Settings
 from agents.transactions import Commit, Transactor
 from conftest import Meter
+from driver import CATALOG
+from pipeline.law import LawBroken
 from schemas.topics import MESSAGE_BYTES_MAX
 
 SENDS = 3
@@ -41,8 +47,13 @@ async def owner(settings: Settings) -> AsyncIterator[Transactor]:
 async def durable(settings: Settings) -> tuple[set[bytes], int | None]:
     """What a reader of committed records sees: the values, and the committed offset."""
     values = await newest_values(settings, settings.topic_prefix + "ledger-changelog", 0)
-    offsets = await committed_offsets(settings, settings.group)
-    return set(values.values()), offsets.get((settings.topic_prefix + "account-events", 0))
+    return set(values.values()), await offset_of(settings)
+
+
+async def offset_of(settings: Settings) -> int | None:
+    """The committed offset of the source partition."""
+    source = settings.topic_prefix + "account-events", 0
+    return (await committed_offsets(settings, settings.group, [source])).get(source)
 
 
 async def settled(settings: Settings) -> tuple[set[bytes], int | None]:
@@ -84,6 +95,48 @@ async def owner_lost(settings: Settings) -> AsyncIterator[Transactor]:
         await transactor.stop()
 
 
+async def test_what_kafka_refuses_is_not_committed_around(meter: Meter) -> None:
+    """The client commits also when a record was refused: then nothing of the commit may become durable."""
+    settings, small = meter.settings, meter.settings.topic_prefix + "small"
+    async with admin(settings) as client:
+        await client.create_topics([NewTopic(small, 1, 1, topic_configs={"max.message.bytes": "500"})])
+    whole = commit_of(settings, b"1", 7)
+    async with owner_lost(settings) as one:
+        with pytest.raises(MessageSizeTooLargeError):
+            await one.commit(Commit([*whole.sends, (small, 0, b"k", b"x" * 1000)], 7))
+        assert await settled(settings) == (set(), None)
+
+
+async def test_a_committed_offset_is_final(meter: Meter) -> None:
+    """Whoever asks while a transaction holds the offset waits: the offset before it is not the answer."""
+    settings = meter.settings
+    async with owner_lost(settings) as one:
+        await one._producer.begin_transaction()
+        await one._producer.send_offsets_to_transaction({one.source: 9}, settings.group)
+        asked = asyncio.create_task(offset_of(settings))
+        assert not (await asyncio.wait([asked], timeout=1))[0], "the transaction is still under way"
+        await one._producer.commit_transaction()
+        assert await asyncio.wait_for(asked, 30) == 9
+
+
+@pytest.mark.parametrize("place", ["answer", "partition"])
+def test_no_offsets_are_not_the_answer_of_a_broker_that_loads_its_groups(place: str) -> None:
+    """It answers with a code and no topics at all; read as "nothing committed", the group would start again from the beginning."""
+    code = CoordinatorLoadInProgressError.errno
+    topics = [("usage", [(0, -1, -1, "", code, {})], {})] if place == "partition" else []
+    with pytest.raises(CoordinatorLoadInProgressError):
+        offsets_in(SimpleNamespace(error_code=code if place == "answer" else 0, topics=topics))
+
+
+async def test_an_offset_without_its_state_stops_the_worker(meter: Meter) -> None:
+    """State and offset are committed together: what would be lost silently between the two is a broken law."""
+    settings = meter.settings
+    async with owner(settings) as one:
+        await one.commit(Commit([], 5))
+    with pytest.raises(LawBroken, match="changelog"):
+        await DrawdownStage(settings, 0, CATALOG).open(await offset_of(settings) or 0)
+
+
 async def test_a_zombie_is_refused(meter: Meter) -> None:
     """An owner that was replaced cannot commit any more, and what it sends is not seen."""
     async with owner_lost(meter.settings) as zombie, owner(meter.settings) as living:
@@ -110,6 +163,7 @@ class Scripted:
 
     interval = 0.05
     full = False
+    next_offset = 0
 
     def __init__(self, commits: list[Commit]) -> None:
         self.commits = commits
@@ -139,3 +193,29 @@ async def test_nothing_is_committed_behind_a_commit_that_failed(meter: Meter) ->
     await partition.close()
     assert await durable(settings) == (set(), None)
     assert stage.commits, "what came after was not even collected"
+
+
+class Interrupted(Scripted):
+    """A stage that is left half-way through a chunk."""
+
+    async def take(self, records: Iterable[Any]) -> None:
+        """Never ends."""
+        await asyncio.Event().wait()
+        await super().take(records)
+
+
+async def test_half_a_chunk_is_never_committed(meter: Meter) -> None:
+    """An agent that is cancelled while it takes a chunk leaves a stage that nothing more is collected from."""
+    settings = meter.settings
+    stage = Interrupted([commit_of(settings, b"half", 2)])
+    tp = TP(settings.topic_prefix + "account-events", 0)
+    partition = Partition(settings, tp, 1, stage, lambda _error: None)
+    await partition.fence()
+    await partition.open(0)
+    agent = asyncio.create_task(partition.take(1, []))
+    await asyncio.sleep(0)
+    agent.cancel()
+    await asyncio.wait([agent])
+    await partition.close()
+    assert await durable(settings) == (set(), None)
+    assert stage.commits

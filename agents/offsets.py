@@ -1,0 +1,99 @@
+"""The request for a group's committed offsets that the client lacks: version 7 of `OffsetFetch`, with `require_stable` (KIP-447)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from aiokafka.errors import KafkaError, for_code
+from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Int64, Schema, TaggedFields
+
+_UNSTABLE_OFFSET_COMMIT = 88
+
+
+class OffsetsUnstable(KafkaError):
+    """A transaction under way holds an offset of the group: ask again."""
+
+    retriable = True
+
+
+class _Answer(Response):
+    API_KEY = 9
+    API_VERSION = 7
+    SCHEMA = Schema(
+        ("throttle_time_ms", Int32),
+        (
+            "topics",
+            CompactArray(
+                ("topic", CompactString("utf-8")),
+                (
+                    "partitions",
+                    CompactArray(
+                        ("partition", Int32),
+                        ("offset", Int64),
+                        ("leader_epoch", Int32),
+                        ("metadata", CompactString("utf-8")),
+                        ("error_code", Int16),
+                        ("tags", TaggedFields),
+                    ),
+                ),
+                ("tags", TaggedFields),
+            ),
+        ),
+        ("error_code", Int16),
+        ("tags", TaggedFields),
+    )
+
+
+class _Question(RequestStruct):
+    FLEXIBLE_VERSION = True
+    API_KEY = 9
+    API_VERSION = 7
+    RESPONSE_TYPE = _Answer
+    SCHEMA = Schema(
+        ("group", CompactString("utf-8")),
+        (
+            "topics",
+            CompactArray(
+                ("topic", CompactString("utf-8")), ("partitions", CompactArray(Int32)), ("tags", TaggedFields)
+            ),
+        ),
+        ("require_stable", Boolean),
+        ("tags", TaggedFields),
+    )
+
+
+class StableOffsetFetch(Request[_Question]):
+    """The offsets of a group for these (topic, partition), and an error where one is not final yet."""
+
+    API_KEY = 9
+
+    def __init__(self, group: str, partitions: Iterable[tuple[str, int]]) -> None:
+        self._group = group
+        self._topics: dict[str, list[int]] = {}
+        for topic, partition in partitions:
+            self._topics.setdefault(topic, []).append(partition)
+
+    def build(self, request_struct_class: type[_Question]) -> _Question:
+        """The request as it goes over the wire."""
+        return request_struct_class(self._group, [(topic, some, {}) for topic, some in self._topics.items()], True, {})
+
+
+def offsets_in(answer: Any) -> dict[tuple[str, int], int]:
+    """(topic, partition) -> offset. Raises the `KafkaError` of the whole answer, or of a partition."""
+    _check(answer.error_code)
+    found: dict[tuple[str, int], int] = {}
+    for topic, partitions, _ in answer.topics:
+        for partition, offset, _, _, error, _ in partitions:
+            _check(error)
+            if offset >= 0:
+                found[topic, partition] = offset
+    return found
+
+
+def _check(code: int) -> None:
+    if code == _UNSTABLE_OFFSET_COMMIT:
+        raise OffsetsUnstable
+    if code:
+        raise for_code(code)()
