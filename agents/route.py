@@ -1,4 +1,4 @@
-"""The inlets: what comes in by `usage`, `workspaces` and `packages` goes on to `account-events`, or to `dead-letters`."""
+"""The inlets: what comes in by `usage`, `workspaces`, `packages` and `alert-rules` goes on to `account-events`, or to `dead-letters`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -17,8 +18,9 @@ from agents.transactions import Commit, Send
 from pipeline.admission import UNDECODABLE, Limits, Refusal, explain_document
 from pipeline.days import MICROS_PER_SECOND, zone
 from pipeline.routing import Router
+from schemas.alerting import AMOUNT_MAX, DECIMALS_MAX, THRESHOLDS_MAX, AlertRules
 from schemas.catalog import Catalog
-from schemas.log import AccountEvent, Bound, PackageChanged, encode_account_event
+from schemas.log import AccountEvent, AlertRulesChanged, Bound, PackageChanged, encode_account_event
 from schemas.reasons import Reason
 from schemas.topics import ACCOUNT_EVENTS, DEAD_LETTERS
 from schemas.wire import DeadLetter, Package, WorkspaceBinding, encode
@@ -120,16 +122,25 @@ class UsageInlet(Inlet):
 
 
 class DocumentInlet(Inlet):
-    """Forwards documents of the operator: workspace bindings and packages. Tombstones end with the registry."""
+    """Forwards documents of the operator: workspace bindings, packages, alert rules.
 
-    def __init__(self, settings: Settings, topic: str, partition: int, parse: Callable[[bytes], AccountEvent]) -> None:
+    `gone` says what a tombstone's key becomes; without it tombstones end with the registry.
+    """
+
+    def __init__(
+        self, settings: Settings, topic: str, partition: int, parse: Callable[[bytes], AccountEvent],
+        gone: Callable[[bytes], AccountEvent] | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(settings, topic, partition)
         self._parse = parse
+        self._gone = gone
 
     async def take(self, records: Sequence[Any]) -> None:
         """One account event a document; one that is malformed is a dead letter."""
         for record in self._new(records):
             if record.value is None:
+                if self._gone is not None:
+                    self._forward(self._gone(record.key))
                 continue
             try:
                 self._forward(self._parse(record.value))
@@ -174,3 +185,42 @@ def package_parser(catalog: Catalog) -> Callable[[bytes], AccountEvent]:
         return PackageChanged(package.account, package)
 
     return parse
+
+
+def rules_parser(catalog: Catalog) -> Callable[[bytes], AccountEvent]:
+    """Strict alert rules: known meters, shares of a quota, amounts that fit into the table."""
+    decoder = msgspec.json.Decoder(AlertRules)
+
+    def parse(value: bytes) -> AccountEvent:
+        rules = decoder.decode(value)
+        for name in ("meters", "amounts"):
+            for meter in getattr(rules, name) or ():
+                if meter not in catalog.meters:
+                    raise ValueError(f"$.{name}: unknown meter {meter!r}")
+        if len(rules.thresholds) > THRESHOLDS_MAX or len(set(rules.thresholds)) < len(rules.thresholds):
+            raise ValueError(f"$.thresholds: more than {THRESHOLDS_MAX}, or one of them twice")
+        for threshold in rules.thresholds:
+            _within("thresholds", threshold, Decimal(1))
+        if rules.hysteresis:
+            _within("hysteresis", rules.hysteresis, Decimal(1))
+        for meter, amount in rules.amounts.items():
+            _within(f"amounts.{meter}", amount, AMOUNT_MAX)
+        if rules.total_amount is not None:
+            _within("total_amount", rules.total_amount, AMOUNT_MAX)
+        return AlertRulesChanged(rules.account, rules)
+
+    return parse
+
+
+def rules_gone(key: bytes) -> AccountEvent:
+    """A tombstone: the defaults hold again for the account."""
+    return AlertRulesChanged(key.decode(errors="replace"), None)
+
+
+def _within(name: str, number: Decimal, most: Decimal) -> None:
+    """Positive, not above `most`, and exact in the table."""
+    exponent = number.as_tuple().exponent
+    if not number.is_finite() or not 0 < number <= most:
+        raise ValueError(f"$.{name}: {number} is not above 0 and at most {most}")
+    if isinstance(exponent, int) and exponent < -DECIMALS_MAX:
+        raise ValueError(f"$.{name}: {number} has more than {DECIMALS_MAX} decimals")

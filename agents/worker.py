@@ -16,13 +16,21 @@ from agents.errors import EXIT_DONE, EXIT_FAILED
 from agents.metrics import INVARIANT_VIOLATIONS
 from agents.partitions import Partitions
 from agents.registry import Registry
-from agents.route import DocumentInlet, UsageInlet, binding_parser, limits_of, package_parser
+from agents.route import (
+    DocumentInlet,
+    UsageInlet,
+    binding_parser,
+    limits_of,
+    package_parser,
+    rules_gone,
+    rules_parser,
+)
 from agents.settings import Settings
 from agents.sink import Sink
 from pipeline.law import LawBroken
 from pipeline.routing import Router
 from schemas.catalog import load_catalog
-from schemas.topics import ACCOUNT_EVENTS, PACKAGES, USAGE, WORKSPACES
+from schemas.topics import ACCOUNT_EVENTS, ALERT_RULES, PACKAGES, USAGE, WORKSPACES
 
 log = structlog.get_logger()
 
@@ -47,17 +55,18 @@ class Worker:
         self._registry = Registry(settings, router)
         self._sink = Sink(settings) if sink else None
         self._failure: asyncio.Future[None]
-        usage, workspaces, packages, account_events = (
-            settings.topic_prefix + topic.name for topic in (USAGE, WORKSPACES, PACKAGES, ACCOUNT_EVENTS)
+        usage, workspaces, packages, rules, account_events = (
+            settings.topic_prefix + topic.name for topic in (USAGE, WORKSPACES, PACKAGES, ALERT_RULES, ACCOUNT_EVENTS)
         )
 
-        def document(topic: str, parse: Any) -> Any:
-            return lambda partition: DocumentInlet(settings, topic, partition, parse)
+        def document(topic: str, parse: Any, gone: Any = None) -> Any:
+            return lambda partition: DocumentInlet(settings, topic, partition, parse, gone)
 
         stages: dict[str, Any] = {
             usage: lambda partition: UsageInlet(settings, usage, partition, router, self._registry),
             workspaces: document(workspaces, binding_parser(catalog)),
             packages: document(packages, package_parser(catalog)),
+            rules: document(rules, rules_parser(catalog), rules_gone),
             account_events: lambda partition: DrawdownStage(settings, partition, catalog),
         }
         self._partitions = Partitions(settings, stages)

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
+from pipeline.alarms import Alarms, Fired
 from pipeline.law import ensure
 from pipeline.waterfall import Drawdown, draw_down, effective_packages
+from schemas.alerting import AlertRules
 from schemas.catalog import Catalog, Meter
 from schemas.log import Correction
 from schemas.wire import Package, WorkspaceBinding
@@ -73,6 +75,7 @@ class Day:
     dirty_meters: set[str] = field(default_factory=set)
     #: (package, meter) -> (minute since the epoch, used) at most one a minute: the burn rate's samples.
     burn: dict[tuple[str, str], list[tuple[int, int]]] = field(default_factory=dict)
+    alarms: Alarms = field(default_factory=Alarms)
 
     def series_of(self, workspace: str, meter: str, retention_days: int) -> Series:
         """The series, made at its first event; its place in the order never changes."""
@@ -98,6 +101,8 @@ class Account:
     version: int = -1
     bindings: dict[str, WorkspaceBinding] = field(default_factory=dict)
     packages: dict[str, Package] = field(default_factory=dict)
+    #: None: the defaults.
+    rules: AlertRules | None = None
     days: dict[date, Day] = field(default_factory=dict)
     #: Usage partition -> (offset, index) of the last event from there: what comes again at or below it is a replay.
     passed: dict[int, tuple[int, int]] = field(default_factory=dict)
@@ -106,6 +111,8 @@ class Account:
     #: What changed since the last checkpoint: bindings or packages, which days, and which corrections are new.
     dirty: bool = False
     dirty_days: set[date] = field(default_factory=set)
+    #: Alerts that were decided since the last checkpoint.
+    fired: list[Fired] = field(default_factory=list)
     new_corrections: list[Correction] = field(default_factory=list)
     #: A package or a correction came since the last checkpoint: only then may an overage fall (law 5).
     may_fall: bool = False

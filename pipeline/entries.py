@@ -14,6 +14,8 @@ import msgspec
 from msgspec import Struct
 
 from pipeline.account import BLOCK, Account, Day, Series
+from pipeline.alarms import AlarmRow, Alarms
+from schemas.alerting import AlertRules
 from schemas.log import Correction
 from schemas.wire import Package, WorkspaceBinding
 
@@ -31,10 +33,11 @@ class Position(Struct, frozen=True):
 
 
 class AccountState(Struct, frozen=True):
-    """Bindings and packages of an account, oldest change first."""
+    """Bindings and packages of an account, oldest change first; and its alert rules."""
 
     bindings: list[WorkspaceBinding]
     packages: list[Package]
+    rules: AlertRules | None = None
 
 
 class DayState(Struct, frozen=True):
@@ -47,6 +50,7 @@ class DayState(Struct, frozen=True):
     revision: int = 0
     stated: str = ""
     stale: bool = False
+    alarms: list[AlarmRow] = []
 
 
 _encode = msgspec.json.encode
@@ -74,10 +78,10 @@ def ids_entry(day: int, offset: int, number: int, piece: bytes) -> tuple[bytes, 
 
 
 def account_entry(account: Account) -> Iterator[Entry]:
-    """The account's entry if its bindings or packages changed."""
+    """The account's entry if its bindings, packages or rules changed."""
     if account.dirty:
         account.dirty = False
-        state = AccountState(list(account.bindings.values()), list(account.packages.values()))
+        state = AccountState(list(account.bindings.values()), list(account.packages.values()), account.rules)
         yield _key("account", account.account), _encode(state)
 
 
@@ -86,7 +90,8 @@ def day_entries(account: str, when: date, day: Day) -> Iterator[Entry]:
     name = when.isoformat()
     burn = [(package, meter, samples) for (package, meter), samples in day.burn.items()]
     counters = (day.counted, day.duplicates, day.conflicts)
-    yield _key("day", account, name), _encode(DayState(*counters, burn, day.revision, day.stated, day.stale))
+    state = DayState(*counters, burn, day.revision, day.stated, day.stale, day.alarms.rows())
+    yield _key("day", account, name), _encode(state)
     for block in sorted({index // BLOCK for index in day.dirty_series}):
         rows = [
             (s.workspace, s.meter, s.retention_days, s.counted) for s in day.order[block * BLOCK : (block + 1) * BLOCK]
@@ -121,11 +126,12 @@ def sorted_entries(entries: dict[bytes, bytes]) -> list[tuple[list[str | int], b
 
 
 def include_account(account: Account, value: bytes) -> None:
-    """Bindings and packages from an entry."""
+    """Bindings, packages and rules from an entry."""
     state = _decode_account.decode(value)
     account.bindings = {binding.workspace: binding for binding in state.bindings}
     for package in state.packages:
         account.put_package(package)
+    account.rules = state.rules
 
 
 def include_correction(account: Account, value: bytes) -> None:
@@ -135,11 +141,12 @@ def include_correction(account: Account, value: bytes) -> None:
 
 
 def include_day(day: Day, value: bytes) -> None:
-    """Counters and burn samples from an entry."""
+    """All of the day but its series from an entry."""
     state = _decode_day.decode(value)
     day.counted, day.duplicates, day.conflicts = state.counted, state.duplicates, state.conflicts
     day.revision, day.stated, day.stale = state.revision, state.stated, state.stale
     day.burn = {(package, meter): samples for package, meter, samples in state.burn}
+    day.alarms = Alarms(state.alarms)
 
 
 def include_series(day: Day, value: bytes) -> None:

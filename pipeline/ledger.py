@@ -17,6 +17,7 @@ from hashlib import blake2b
 import msgspec
 
 from pipeline.account import Account, Day
+from pipeline.alerts import decide_all, reconsider
 from pipeline.checkpoint import Checkpoint, Refused
 from pipeline.corrections import correct
 from pipeline.counting import Gain, count
@@ -44,7 +45,7 @@ from pipeline.pieces import Pieces
 from pipeline.routing import SINGLE
 from pipeline.settlement import Calendar, state_day
 from schemas.catalog import Catalog
-from schemas.log import AccountEvent, Bound, Correction, DaySettled, PackageChanged, Usage
+from schemas.log import AccountEvent, AlertRulesChanged, Bound, Correction, DaySettled, PackageChanged, Usage
 from schemas.reasons import Reason
 from schemas.topics import STATEMENTS
 
@@ -98,19 +99,27 @@ class Ledger:
         self._count(run)
 
     def _change(self, account: Account, event: AccountEvent, offset: int) -> None:
+        decide_all(self._catalog, account)
         match event:
             case Bound():
-                account.bindings.pop(event.binding.workspace, None)
+                old = account.bindings.pop(event.binding.workspace, None)
                 account.bindings[event.binding.workspace] = event.binding
                 account.dirty = True
+                if old is not None and old != event.binding:
+                    reconsider(self._catalog, account)
             case PackageChanged():
                 self._package(account, event)
             case DaySettled():
                 self._settle(account, event)
             case Correction():
                 self._correct(account, event, offset)
+            case AlertRulesChanged():
+                account.rules = event.rules
+                account.dirty = True
+                reconsider(self._catalog, account)
             case _:
                 ensure(False, "every account event is of a known kind", offset)
+        decide_all(self._catalog, account)
 
     def _settle(self, account: Account, event: DaySettled) -> None:
         statement = state_day(self._catalog, account, event)

@@ -13,12 +13,13 @@ from hashlib import blake2b
 from msgspec import Struct
 
 from pipeline.account import Account, Day, Drawn
+from pipeline.alerts import alerts_of, decide, foresee
 from pipeline.days import MICROS_PER_MINUTE, day_bounds, to_instant
 from pipeline.law import ensure
 from pipeline.rating import basis_of
 from pipeline.waterfall import Draw
 from schemas.catalog import Catalog
-from schemas.topics import OVERAGE, QUOTA_STATUS, USAGE_TOTALS, Topic
+from schemas.topics import ALERTS, OVERAGE, QUOTA_STATUS, USAGE_TOTALS, Topic
 from schemas.wire import OverageEvent, QuotaStatus, UsageTotal, UsageTotals
 
 #: (topic, key, value).
@@ -26,6 +27,8 @@ Output = tuple[Topic, str, Struct]
 
 #: The burn rate looks back that many minutes (semantics.md, section 7).
 BURN_MINUTES = 15
+#: Use within fewer minutes than that is a burst, and no trend.
+_USE_MINUTES_MIN = 2
 _UTILIZATION_STEP = 10_000
 #: Series in one record of totals.
 _TOTALS_MAX = 10_000
@@ -41,11 +44,15 @@ def outputs_of(catalog: Catalog, account: Account, at_micros: int) -> Iterator[O
         for meter in sorted(day.dirty_meters):
             before, now = day.published[meter], account.draw(catalog, when, meter)
             yield from _overage(account, when, day, meter, before, now, at)
-            yield from _statuses(account, when, meter, before, now, at_micros)
+            for key, status in _statuses(account, when, meter, before, now, at_micros):
+                yield QUOTA_STATUS, key, status
+                foresee(account, status)
             day.published[meter] = now
+        decide(catalog, account, when, {meter: day.published[meter] for meter in sorted(day.dirty_meters)})
         day.dirty_meters.clear()
         day.just_settled = False
     account.may_fall = False
+    yield from ((ALERTS, account.account, alert) for alert in alerts_of(account, at))
 
 
 def _totals(catalog: Catalog, account: Account, when: date, day: Day, at: datetime) -> Iterator[UsageTotals]:
@@ -84,21 +91,22 @@ def _overage(
         yield OVERAGE, account.account, event
 
 
-def _statuses(account: Account, when: date, meter: str, before: Drawn, now: Drawn, at_micros: int) -> Iterator[Output]:
+def _statuses(
+    account: Account, when: date, meter: str, before: Drawn, now: Drawn, at_micros: int
+) -> Iterator[tuple[str, QuotaStatus]]:
     """The status of every package whose draw changed; a package that no longer takes part shows a quota of 0."""
     known = {draw.package.package: draw for draw in before.drawdown.draws}
     for draw in now.drawdown.draws:
         if known.pop(draw.package.package, None) != draw or account.may_fall:
-            yield QUOTA_STATUS, *_status(account, when, meter, draw, at_micros)
+            yield _status(account, when, meter, draw, at_micros)
     for gone in known.values():
         shares = tuple(type(s)(s.workspace, s.demand, 0) for s in gone.shares)
-        yield QUOTA_STATUS, *_status(account, when, meter, Draw(gone.package, 0, 0, shares), at_micros)
+        yield _status(account, when, meter, Draw(gone.package, 0, 0, shares), at_micros)
 
 
 def _status(account: Account, when: date, meter: str, draw: Draw, at_micros: int) -> tuple[str, QuotaStatus]:
     package, left = draw.package.package, draw.quota - draw.used
-    rate_numerator, minutes = _burn(account.days[when], package, meter, draw.used, at_micros)
-    rate = rate_numerator // minutes if minutes else 0
+    rate = _burn(account, when, meter, draw, at_micros)
     exhausts_at = None
     if left and rate:
         ends = at_micros + left * MICROS_PER_MINUTE // rate
@@ -112,11 +120,19 @@ def _status(account: Account, when: date, meter: str, draw: Draw, at_micros: int
     return f"{account.account}/{when}/{meter}/{package}", status
 
 
-def _burn(day: Day, package: str, meter: str, used: int, at_micros: int) -> tuple[int, int]:
-    """Converted quantity drawn in the last minutes, and in how many; samples are at most one a minute."""
-    minute = at_micros // MICROS_PER_MINUTE
-    samples = [(m, u) for m, u in day.burn.get((package, meter), ()) if minute - BURN_MINUTES <= m < minute]
-    samples.append((minute, used))
-    day.burn[package, meter] = samples
+def _burn(account: Account, when: date, meter: str, draw: Draw, at_micros: int) -> int:
+    """Converted quantity drawn a minute, over the last minutes of the day; 0 until two of these minutes have seen use.
+
+    Samples are what was used at the end of a minute; the first one is where the window begins. It begins anew after a package
+    or a correction, for what they move is no usage.
+    """
+    day, name, minute = account.days[when], (draw.package.package, meter), at_micros // MICROS_PER_MINUTE
+    start = max(minute - BURN_MINUTES, day_bounds(when, account.time_zone)[0] // MICROS_PER_MINUTE)
+    known = [(minute - 1, draw.used)] if account.may_fall else day.burn.get(name, [(start, 0)])
+    samples = [(start, used) for m, used in known if m <= start][-1:]
+    samples += [(m, used) for m, used in known if start < m < minute]
+    day.burn[name] = samples = [*samples, (minute, draw.used)]
+    if len({used for _, used in samples}) <= _USE_MINUTES_MIN:
+        return 0
     first_minute, first_used = samples[0]
-    return max(used - first_used, 0), minute - first_minute
+    return max(draw.used - first_used, 0) // (minute - first_minute)

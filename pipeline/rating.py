@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from decimal import ROUND_HALF_UP, Context, Decimal, Inexact
 
@@ -57,3 +58,19 @@ def payable(lines: Iterable[StatementLine]) -> Decimal:
     for line in lines:
         total = _EXACT.add(total, line.amount or Decimal(0))
     return total.quantize(_CENT, rounding=ROUND_HALF_UP)
+
+
+def charge_of(catalog: Catalog, account: Account, when: date, meter: str, overage: Mapping[OverageKey, int]) -> Decimal:
+    """What a meter's overages of a day cost, without what has no price or is of a workspace on the Free plan."""
+    definition, cents = catalog.meters[meter], Counter[int]()
+    free = {binding.workspace for binding in account.bindings.values() if binding.plan == "free"}
+    for (workspace, retention), quantity in overage.items():
+        if workspace not in free:
+            tier = definition.default_retention if retention is None else retention
+            cents[tier] += quantity * 10**_UNIT_DIGITS // definition.unit_size
+    charge = Decimal(0)
+    for tier, units in cents.items():
+        price = catalog.price(meter, tier, account.site, account.currency, when)
+        if price is not None:
+            charge = _EXACT.add(charge, _EXACT.multiply(units_of(units, 10**_UNIT_DIGITS), price))
+    return charge

@@ -12,6 +12,7 @@ from datetime import date
 import msgspec
 from msgspec import Struct
 
+from schemas.alerting import AlertRules
 from schemas.wire import Instant, Package, WorkspaceBinding
 
 #: A series of a batch: workspace, day, meter, retention in days.
@@ -58,6 +59,13 @@ class PackageChanged(Struct, frozen=True, tag="package", tag_field="kind"):
     package: Package
 
 
+class AlertRulesChanged(Struct, frozen=True, tag="alert_rules", tag_field="kind"):
+    """What the account wants to be warned of changed; None: the defaults hold again."""
+
+    account: str
+    rules: AlertRules | None
+
+
 class DaySettled(Struct, frozen=True, tag="settlement", tag_field="kind"):
     """The account's day is stated as it stands here. The first one settles the day; a later one revises its statement."""
 
@@ -84,7 +92,7 @@ class Correction(Struct, frozen=True, tag="correction", tag_field="kind"):
     at: Instant
 
 
-AccountEvent = Usage | Bound | PackageChanged | DaySettled | Correction
+AccountEvent = Usage | Bound | PackageChanged | AlertRulesChanged | DaySettled | Correction
 
 _decoder = msgspec.json.Decoder(AccountEvent)
 _encoder = msgspec.json.Encoder()

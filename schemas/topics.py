@@ -29,6 +29,7 @@ class Topic:
 USAGE = Topic("usage", "workspace id", "delete")
 WORKSPACES = Topic("workspaces", "workspace id", "compact", partitioned=False)
 PACKAGES = Topic("packages", "package id", "compact", partitioned=False)
+ALERT_RULES = Topic("alert-rules", "account id", "compact", partitioned=False)
 ACCOUNT_EVENTS = Topic("account-events", "account id", "delete")
 LEDGER = Topic("ledger-changelog", "state entry", "compact")
 OVERAGE = Topic("overage", "account id", "delete")
@@ -42,6 +43,7 @@ TOPICS = (
     USAGE,
     WORKSPACES,
     PACKAGES,
+    ALERT_RULES,
     ACCOUNT_EVENTS,
     LEDGER,
     OVERAGE,

@@ -149,7 +149,12 @@ class UsageTotals(Struct, frozen=True):
 
 
 class Alert(Struct, frozen=True):
-    """A threshold crossed; `id` is a function of the other identity fields, so a repeated alert is the same alert."""
+    """A warning. `id` is a function of what it is about and `firing`, so a repeated alert is the same alert.
+
+    `kind` "threshold": `value` of `quota` is at least the share `threshold`. "forecast": at the rate of the last minutes the
+    quota ends at `exhausts_at`, before the day does. "high_consumption": the day's charge of a meter, or of all (`meter` ""), is
+    `amount`, in `currency`, and more than `threshold`. `firing` counts from 1: one that was re-armed is another alert.
+    """
 
     id: str
     account: str
@@ -162,6 +167,10 @@ class Alert(Struct, frozen=True):
     quota: int
     version: int
     at: Instant
+    firing: int = 1
+    exhausts_at: Instant | None = None
+    amount: Decimal | None = None
+    currency: str | None = None
 
 
 class StatementLine(Struct, frozen=True):

@@ -18,7 +18,7 @@ from pipeline.ledger import Ledger
 from pipeline.routing import Router
 from schemas.catalog import load_catalog
 from schemas.log import Bound, Correction, PackageChanged, decode_account_event, encode_account_event
-from schemas.wire import OverageEvent, Package, QuotaStatus, Statement, UsageTotals, WorkspaceBinding
+from schemas.wire import Alert, OverageEvent, Package, QuotaStatus, Statement, UsageTotals, WorkspaceBinding
 from world import World
 
 CATALOG = load_catalog()
@@ -40,6 +40,7 @@ class Core:
         self.statements: dict[tuple[str, date], list[Statement]] = {}
         self.settled: set[tuple[Any, ...]] = set()
         self.versions: dict[Any, int] = {}
+        self.alerts: list[Alert] = []
 
     def bind(self, bindings: Iterable[dict[str, Any]]) -> None:
         """Register workspaces."""
@@ -95,6 +96,8 @@ class Core:
     def _read(self, output: Any) -> None:
         a, d, v = output.account, output.day, output.version
         match output:
+            case Alert():
+                self.alerts.append(output)
             case UsageTotals():
                 for t in output.totals:
                     self._newest(self.view.totals, (a, d, t.workspace, t.meter, t.retention_days), t.quantity, v)
