@@ -1,0 +1,153 @@
+"""What must hold when everything has drained: tables, changelog and oracle agree, and no output contradicts its predecessor."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Iterable
+from datetime import UTC, date, datetime
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+import msgspec
+
+from agents.kafka import all_records, committed_offsets, newest_values
+from agents.settings import Settings
+from conftest import Meter
+from driver import CATALOG
+from oracle import Answer, statements
+from pipeline.ledger import Ledger
+from schemas.topics import (
+    ACCOUNT_EVENTS,
+    ALERTS,
+    DEAD_LETTERS,
+    LEDGER,
+    OVERAGE,
+    QUOTA_STATUS,
+    STATEMENTS,
+    USAGE_TOTALS,
+    Topic,
+)
+from schemas.wire import Alert, DeadLetter, OverageEvent, QuotaStatus, Statement, UsageTotals
+from test_end_to_end import ledger_of
+from test_settlement import PRICES
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def unequal(what: str, expected: dict[Any, Any], found: dict[Any, Any]) -> list[str]:
+    """The entries that differ, as text."""
+    keys = [key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key)]
+    return [f"{what} {key}: expected {expected.get(key)}, found {found.get(key)}" for key in sorted(keys, key=str)]
+
+
+def positive(entries: dict[Any, int]) -> dict[Any, int]:
+    """An amount of 0 may be said or not."""
+    return {key: amount for key, amount in entries.items() if amount}
+
+
+def settled_amounts(expected: Answer, zones: dict[str, str]) -> dict[tuple[str, date], Any]:
+    """The payable amount of every day that is over in its account's zone."""
+    today = {account: datetime.now(UTC).astimezone(ZoneInfo(zone)).date() for account, zone in zones.items()}
+    amounts = statements(expected, dict(CATALOG.meters), PRICES)
+    return {(account, day): amount for (account, day), amount in amounts.items() if day < today[account]}
+
+
+def table_differences(meter: Meter, expected: Answer, zones: dict[str, str]) -> list[str]:
+    """Where ClickHouse does not say what the oracle says."""
+    found = ledger_of(meter)
+    stated = {(a, d): amount for a, d, amount in meter.rows("SELECT account, day, amount FROM statements_newest")}
+    unsettled = [
+        (key, "not settled")
+        for key in meter.rows("SELECT DISTINCT account, day FROM overage WHERE quantity AND NOT settled")
+        if key in stated
+    ]
+    return [
+        *unequal("outcome", positive(expected.outcomes), positive(found.outcomes)),
+        *unequal("total", expected.totals, found.totals),
+        *unequal("covered", positive(expected.covered), positive(found.covered)),
+        *unequal("overage", positive(expected.overage), positive(found.overage)),
+        *unequal("statement", settled_amounts(expected, zones), stated),
+        *unequal("overage of a settled day", {}, dict(unsettled)),
+    ]
+
+
+async def state_differences(settings: Settings, expected: Answer) -> list[str]:
+    """Where the state that the next owner would restore is not what the oracle says, or does not fit the log."""
+    totals: dict[Any, int] = {}
+    differences: list[str] = []
+    log = settings.topic_prefix + ACCOUNT_EVENTS.name
+    offsets = await committed_offsets(settings, settings.group, [(log, p) for p in range(settings.partitions)])
+    for partition in range(settings.partitions):
+        ledger = Ledger(CATALOG, settings.horizon_days)
+        ledger.restore(await newest_values(settings, settings.topic_prefix + LEDGER.name, partition))
+        last = max([r.offset async for records in all_records(settings, log, partition) for r in records], default=-1)
+        places = {last + 1, ledger.next_offset, offsets.get((log, partition), 0)}
+        if len(places) > 1:
+            differences.append(f"log {partition}: end, state and committed offset are {places}")
+        for name, account in ledger.accounts.items():
+            for day, kept in account.days.items():
+                totals |= {(name, day, *series.key): series.total for series in kept.order}
+    return differences + unequal("state", expected.totals, totals)
+
+
+async def output_faults(settings: Settings, expected: Answer, zones: dict[str, str]) -> list[str]:
+    """Every output topic from its first record on, as a reader of committed records sees it."""
+    faults: list[str] = []
+    for topic, kind, name in (
+        (OVERAGE, OverageEvent, lambda o: (o.account, o.day, o.workspace, o.meter, o.basis, o.retention_days)),
+        (QUOTA_STATUS, QuotaStatus, lambda q: (q.account, q.day, q.meter, q.package)),
+        (USAGE_TOTALS, UsageTotals, lambda t: (t.account, t.day)),
+    ):
+        newest: dict[Any, Any] = {}
+        async for one in outputs(settings, topic, kind):
+            before = newest.get(name(one))
+            if before is not None and (
+                one.version < before.version or (one.version == before.version and one != before)
+            ):
+                faults.append(f"{topic.name}: {one} after {before}")
+            newest[name(one)] = one
+    alerts = Counter([alert.id async for alert in outputs(settings, ALERTS, Alert)])
+    faults += [f"alert {alert} {count} times" for alert, count in alerts.items() if count > 1]
+    letters = [
+        (d.topic, d.partition, d.offset, d.index, d.reason) async for d in outputs(settings, DEAD_LETTERS, DeadLetter)
+    ]
+    faults += [f"dead letter {letter} {count} times" for letter, count in Counter(letters).items() if count > 1]
+    return faults + statement_faults([s async for s in outputs(settings, STATEMENTS, Statement)], expected, zones)
+
+
+def statement_faults(found: Iterable[Statement], expected: Answer, zones: dict[str, str]) -> list[str]:
+    """Revisions of a day are 1, 2, ... each once and in order, each replaces its predecessor; the last one is the oracle's."""
+    faults: list[str] = []
+    chains: dict[tuple[str, date], list[Statement]] = defaultdict(list)
+    for one in found:
+        chain = chains[one.account, one.day]
+        chain.append(one)
+        if one.revision != len(chain) or one.replaces != (one.revision - 1 or None):
+            faults.append(f"statement {one.account} {one.day}: revision {one.revision} at place {len(chain)}")
+        if len(chain) > 1 and chain[-2].version >= one.version:
+            faults.append(f"statement {one.account} {one.day}: version {one.version} after {chain[-2].version}")
+    last = {name: chain[-1].amount for name, chain in chains.items()}
+    return faults + unequal("last statement", settled_amounts(expected, zones), last)
+
+
+async def outputs(settings: Settings, topic: Topic, kind: type[T]) -> AsyncIterator[T]:
+    """The values of a topic, partition by partition."""
+    decoder = msgspec.json.Decoder(kind)
+    for partition in range(settings.partitions if topic.partitioned else 1):
+        async for records in all_records(settings, settings.topic_prefix + topic.name, partition):
+            for record in records:
+                if record.value is not None:
+                    yield decoder.decode(record.value)
+
+
+def faults_in_kafka(meter: Meter, expected: Answer, zones: dict[str, str]) -> list[str]:
+    """Everything that can be seen in Kafka."""
+
+    async def everything() -> list[str]:
+        return [
+            *await state_differences(meter.settings, expected),
+            *await output_faults(meter.settings, expected, zones),
+        ]
+
+    return asyncio.run(everything())
