@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from msgspec import structs
 
 from agents.kafka import all_records, newest_values
 from agents.route import binding_parser, limits_of, package_parser
@@ -26,7 +27,7 @@ from pipeline.duplicates import DUPLICATE
 from pipeline.ledger import Ledger
 from pipeline.routing import Router
 from schemas.catalog import load_catalog
-from schemas.log import AccountEvent, Bound
+from schemas.log import AccountEvent, Bound, PackageChanged
 from schemas.topics import PACKAGES, USAGE, WORKSPACES, Topic
 from schemas.wire import OverageEvent, QuotaStatus, UsageTotals
 
@@ -52,6 +53,9 @@ async def replay(settings: Settings, batch: int) -> Replayed:
             router.bind(event.binding)
         ledger.fold(next(offsets), event)
     for event in await _documents(settings, PACKAGES, package_parser(catalog)):
+        if isinstance(event, PackageChanged):
+            # Orders live in the accounts' logs; here what they made is all there is.
+            event = structs.replace(event, package=structs.replace(event.package, order=None))  # noqa: PLW2901
         ledger.fold(next(offsets), event)
     topic = settings.topic_prefix + USAGE.name
     partitions = range(next(s.partitions for s in await describe_topics(settings) if s.name == topic))

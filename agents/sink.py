@@ -25,7 +25,18 @@ from agents.clickhouse import INSERT_SETTINGS, connect
 from agents.errors import CommandError, Unreachable
 from agents.metrics import CLICKHOUSE_INSERT_FAILURES, CLICKHOUSE_INSERT_SECONDS
 from agents.settings import Settings
-from schemas.topics import ACCOUNT_EVENTS, ALERTS, DEAD_LETTERS, OVERAGE, QUOTA_STATUS, STATEMENTS, USAGE_TOTALS
+from schemas.topics import (
+    ACCOUNT_EVENTS,
+    ALERTS,
+    DEAD_LETTERS,
+    ORDERS,
+    OVERAGE,
+    QUOTA_STATUS,
+    STATEMENTS,
+    USAGE_TOTALS,
+    WALLET_TRANSACTIONS,
+    WALLETS,
+)
 
 log = structlog.get_logger()
 
@@ -35,6 +46,9 @@ _TABLES = {
     USAGE_TOTALS: "totals_landing",
     ALERTS: "alerts",
     STATEMENTS: "statements",
+    ORDERS: "orders",
+    WALLETS: "wallets_newest",
+    WALLET_TRANSACTIONS: "wallet_transactions",
     DEAD_LETTERS: "dead_letters_landing",
 }
 #: The account events that have rows; `kind` is the first field that the encoder writes.

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
+from decimal import Decimal
+from hashlib import blake2b
 
 from pipeline.alarms import Alarms, Fired
 from pipeline.law import ensure
+from pipeline.wallet import Wallet
 from pipeline.waterfall import Drawdown, draw_down, effective_packages
 from schemas.alerting import AlertRules
 from schemas.catalog import Catalog, Meter
@@ -70,6 +73,9 @@ class Day:
     stale: bool = False
     #: Settled since the last checkpoint: every overage is said once more, as settled.
     just_settled: bool = False
+    #: Pocket -> what the day's newest statement took from it; what no voucher may pay is kept apart.
+    paid: dict[str, Decimal] = field(default_factory=dict)
+    paid_apart: dict[str, Decimal] = field(default_factory=dict)
     published: dict[str, Drawn] = field(default_factory=dict)
     dirty_series: set[int] = field(default_factory=set)
     dirty_meters: set[str] = field(default_factory=set)
@@ -106,6 +112,10 @@ class Account:
     days: dict[date, Day] = field(default_factory=dict)
     #: Usage partition -> (offset, index) of the last event from there: what comes again at or below it is a replay.
     passed: dict[int, tuple[int, int]] = field(default_factory=dict)
+    wallet: Wallet = field(default_factory=Wallet)
+    #: Orders and other commands that were accepted: id -> digest of their content.
+    commands: dict[str, str] = field(default_factory=dict)
+    wallet_dirty: bool = False
     #: By id; they leave with their day.
     corrections: dict[str, Correction] = field(default_factory=dict)
     #: What changed since the last checkpoint: bindings or packages, which days, and which corrections are new.
@@ -202,3 +212,15 @@ def _check_account(
     ensure(
         covered + over == listed, "law 1: covered + overage = converted demand of the account", covered, over, listed
     )
+
+
+def digest_of(accounts: Mapping[str, Account]) -> str:
+    """A digest of all totals and packages; their order of arrival is not in it."""
+    state = blake2b(digest_size=16)
+    for name, account in sorted(accounts.items()):
+        for when, day in sorted(account.days.items()):
+            for series in sorted(day.order, key=lambda s: s.key):
+                state.update(f"{name}\0{when}\0{series.key}\0{series.total}\n".encode())
+        for package in sorted(account.packages.values(), key=lambda p: p.package):
+            state.update(f"{name}\0{package}\n".encode())
+    return state.hexdigest()

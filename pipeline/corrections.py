@@ -5,6 +5,8 @@ A series' total is what was counted plus all its corrections, and never below 0:
 
 from __future__ import annotations
 
+from datetime import date
+
 from msgspec import structs
 
 from pipeline.account import Account
@@ -13,11 +15,13 @@ from schemas.log import Correction
 from schemas.reasons import Reason
 
 
-def correct(catalog: Catalog, account: Account, correction: Correction) -> tuple[Reason, str] | None:
-    """Include the correction, or say why not. One whose `id` is known already changes nothing.
+def correct(catalog: Catalog, account: Account, correction: Correction, floor: date) -> tuple[Reason, str] | None:
+    """Include the correction, or say why not; `floor` is the oldest day kept. One whose `id` is known already changes nothing.
 
     The command that writes corrections checks them against what it knows; the ledger decides.
     """
+    if correction.day < floor:
+        return Reason.TOO_LATE, f"$.day: {correction.day} is past the horizon of the ledger"
     known = account.corrections.get(correction.id)
     if known is not None:
         if structs.replace(correction, at=known.at) == known:

@@ -1,7 +1,7 @@
 """State entries: how the ledger is kept in the compacted changelog, as (key, value) pairs.
 
 A checkpoint writes only the entries that changed. Keys are JSON arrays whose first element is the kind:
-`["position"]`, `["account", a]`, `["passed", a]`, `["correction", a, day, id]`, `["day", a, day]`, `["series", a, day, block]`,
+`["position"]`, `["account", a]`, `["wallet", a]`, `["passed", a]`, `["correction", a, day, id]`, `["day", a, day]`, `["series", a, day, block]`,
 `["ids", day, offset, number]`.
 """
 
@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from decimal import Decimal
 
 import msgspec
 from msgspec import Struct
 
 from pipeline.account import BLOCK, Account, Day, Series
 from pipeline.alarms import AlarmRow, Alarms
+from pipeline.wallet import Terms, Wallet
 from schemas.alerting import AlertRules
 from schemas.log import Correction
 from schemas.wire import Package, WorkspaceBinding
@@ -51,6 +53,18 @@ class DayState(Struct, frozen=True):
     stated: str = ""
     stale: bool = False
     alarms: list[AlarmRow] = []
+    paid: dict[str, Decimal] = {}
+    paid_apart: dict[str, Decimal] = {}
+
+
+class WalletState(Struct, frozen=True):
+    """The wallet of an account, and the commands that it has accepted; as in `Wallet` and `Account`."""
+
+    balances: dict[str, Decimal]
+    terms: dict[str, Terms]
+    owes_since: date | None
+    locked: bool
+    commands: dict[str, str]
 
 
 _encode = msgspec.json.encode
@@ -60,6 +74,7 @@ _decode_position = msgspec.json.Decoder(Position)
 _decode_passed = msgspec.json.Decoder(dict[int, tuple[int, int]])
 _decode_account = msgspec.json.Decoder(AccountState)
 _decode_correction = msgspec.json.Decoder(Correction)
+_decode_wallet = msgspec.json.Decoder(WalletState)
 _decode_day = msgspec.json.Decoder(DayState)
 
 
@@ -90,7 +105,8 @@ def day_entries(account: str, when: date, day: Day) -> Iterator[Entry]:
     name = when.isoformat()
     burn = [(package, meter, samples) for (package, meter), samples in day.burn.items()]
     counters = (day.counted, day.duplicates, day.conflicts)
-    state = DayState(*counters, burn, day.revision, day.stated, day.stale, day.alarms.rows())
+    stated = (day.revision, day.stated, day.stale)
+    state = DayState(*counters, burn, *stated, day.alarms.rows(), day.paid, day.paid_apart)
     yield _key("day", account, name), _encode(state)
     for block in sorted({index // BLOCK for index in day.dirty_series}):
         rows = [
@@ -98,6 +114,22 @@ def day_entries(account: str, when: date, day: Day) -> Iterator[Entry]:
         ]
         yield _key("series", account, name, block), _encode(rows)
     day.dirty_series.clear()
+
+
+def wallet_entry(account: Account) -> Iterator[Entry]:
+    """The wallet's entry if money moved or a command was accepted."""
+    if account.wallet_dirty:
+        account.wallet_dirty = False
+        w = account.wallet
+        state = WalletState(w.balances, w.terms, w.owes_since, w.locked, account.commands)
+        yield _key("wallet", account.account), _encode(state)
+
+
+def include_wallet(account: Account, value: bytes) -> None:
+    """The wallet from its entry."""
+    state = _decode_wallet.decode(value)
+    account.wallet = Wallet(state.balances, state.terms, state.owes_since, state.locked)
+    account.commands = state.commands
 
 
 def correction_entries(account: Account) -> Iterator[Entry]:
@@ -145,6 +177,7 @@ def include_day(day: Day, value: bytes) -> None:
     state = _decode_day.decode(value)
     day.counted, day.duplicates, day.conflicts = state.counted, state.duplicates, state.conflicts
     day.revision, day.stated, day.stale = state.revision, state.stated, state.stale
+    day.paid, day.paid_apart = state.paid, state.paid_apart
     day.burn = {(package, meter): samples for package, meter, samples in state.burn}
     day.alarms = Alarms(state.alarms)
 

@@ -12,14 +12,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
-from hashlib import blake2b
 
 import msgspec
 
-from pipeline.account import Account, Day
-from pipeline.alerts import decide_all, reconsider
+from pipeline.account import Account, Day, digest_of
+from pipeline.changes import Changes
 from pipeline.checkpoint import Checkpoint, Refused
-from pipeline.corrections import correct
 from pipeline.counting import Gain, count
 from pipeline.days import day_of
 from pipeline.duplicates import COUNTED, DUPLICATE, IDENTITY, DuplicateMemory
@@ -35,19 +33,20 @@ from pipeline.entries import (
     include_correction,
     include_day,
     include_series,
+    include_wallet,
     passed_entry,
     position_entry,
     sorted_entries,
+    wallet_entry,
 )
 from pipeline.law import ensure
 from pipeline.outputs import Output, outputs_of
+from pipeline.packages import open_today
 from pipeline.pieces import Pieces
-from pipeline.routing import SINGLE
-from pipeline.settlement import Calendar, state_day
+from schemas.billing import ArrearsDue
 from schemas.catalog import Catalog
-from schemas.log import AccountEvent, AlertRulesChanged, Bound, Correction, DaySettled, PackageChanged, Usage
+from schemas.log import AccountEvent, DaySettled, Usage
 from schemas.reasons import Reason
-from schemas.topics import STATEMENTS
 
 #: Days past the horizon that the state is kept: routed events may lie that long in `account-events` before the fold.
 SLACK_DAYS = 7
@@ -65,9 +64,8 @@ class Ledger:
         self._seen = DuplicateMemory()
         self._pieces = Pieces(self._seen)
         self._dirty: dict[str, Account] = {}
-        self._today_wanted: set[str] = set()
-        self._calendar = Calendar()
-        self._statements: list[Output] = []
+        self._changes = Changes(catalog)
+        self._calendar = self._changes.calendar
         self._refused: list[Refused] = []
         self._outcomes: Counter[tuple[str, int]] = Counter()
 
@@ -95,43 +93,8 @@ class Ledger:
                 continue
             self._count(run)
             run = []
-            self._change(account, event, offset)
+            self._changes.apply(account, event, offset, self.floor)
         self._count(run)
-
-    def _change(self, account: Account, event: AccountEvent, offset: int) -> None:
-        decide_all(self._catalog, account)
-        match event:
-            case Bound():
-                old = account.bindings.pop(event.binding.workspace, None)
-                account.bindings[event.binding.workspace] = event.binding
-                account.dirty = True
-                if old is not None and old != event.binding:
-                    reconsider(self._catalog, account)
-            case PackageChanged():
-                self._package(account, event)
-            case DaySettled():
-                self._settle(account, event)
-            case Correction():
-                self._correct(account, event, offset)
-            case AlertRulesChanged():
-                account.rules = event.rules
-                account.dirty = True
-                reconsider(self._catalog, account)
-            case _:
-                ensure(False, "every account event is of a known kind", offset)
-        decide_all(self._catalog, account)
-
-    def _settle(self, account: Account, event: DaySettled) -> None:
-        statement = state_day(self._catalog, account, event)
-        if statement is not None:
-            self._statements.append((STATEMENTS, f"{account.account}/{event.day}", statement))
-        self._calendar.settled(account.account, event.day)
-
-    def _correct(self, account: Account, event: Correction, offset: int) -> None:
-        late = (Reason.TOO_LATE, f"$.day: {event.day} is past the horizon of the ledger")
-        refusal = correct(self._catalog, account, event) if event.day >= self.floor else late
-        if refusal is not None:
-            self._refused.append(Refused(None, offset, SINGLE, *refusal))
 
     def _count(self, run: list[tuple[Account, Usage]]) -> None:
         """Law 7: every event of the batches ends as exactly one of counted, duplicate, refused."""
@@ -196,53 +159,33 @@ class Ledger:
                 position = event.partition, event.offsets[i], event.indexes[i]
                 self._refused.append(Refused(*position, Reason.CONFLICTING_DUPLICATE, message))
 
-    def _package(self, account: Account, event: PackageChanged) -> None:
-        """A package changes the waterfall of every open day it covers, before or after; and today's, even if unused."""
-        package = event.package
-        old = account.packages.get(package.package)
-        meters = set(package.quotas) | set(old.quotas if old else ())
-        for day in account.days:
-            for meter in meters:
-                account.touch(self._catalog, day, meter).stale = True
-        account.put_package(package)
-        account.dirty = True
-        self._today_wanted.add(account.account)
-
     def checkpoint(self, at_micros: int) -> Checkpoint:
         """What changed since the last checkpoint; `at_micros` is the worker's clock, which only dates outputs."""
         entries: list[Entry] = []
         outputs: list[Output] = []
-        for name in self._today_wanted:
-            self._open_today(self.accounts[name], at_micros)
+        changes = self._changes.collect()
+        for name in changes.packages_of:
+            open_today(self._catalog, self.accounts[name], at_micros)
         for account in self._dirty.values():
             outputs += outputs_of(self._catalog, account, at_micros)
             entries += account_entry(account)
-            entries += correction_entries(account)
+            entries += [*correction_entries(account), *wallet_entry(account)]
             entries.append(passed_entry(account))
             for when in sorted(account.dirty_days):
                 entries += day_entries(account.account, when, account.days[when])
-                self._calendar.watch(account, when)
+            self._calendar.watch(account)
             account.dirty_days.clear()
-        outputs += self._statements
+        outputs += changes.outputs
         entries += self._pieces.append(self.next_offset)
         entries += self._expire(at_micros)
         entries.append(position_entry(self.next_offset, self.floor))
-        result = Checkpoint(self.next_offset, entries, outputs, self._refused, self._outcomes)
-        self._dirty, self._refused, self._outcomes, self._statements = {}, [], Counter(), []
-        self._today_wanted.clear()
+        result = Checkpoint(self.next_offset, entries, outputs, self._refused + changes.refused, self._outcomes)
+        self._dirty, self._refused, self._outcomes = {}, [], Counter()
         return result
 
-    def due(self, at_micros: int, grace_micros: int) -> list[DaySettled]:
-        """The settlements that the log of this partition needs now; each is given once, and counts when it is folded."""
+    def due(self, at_micros: int, grace_micros: int) -> list[DaySettled | ArrearsDue]:
+        """The events that the log of this partition needs now; each is given once, and counts when it is folded."""
         return list(self._calendar.due(self.accounts, at_micros, grace_micros))
-
-    def _open_today(self, account: Account, at_micros: int) -> None:
-        """An unused package shows its whole quota on the day it is bought."""
-        today = day_of(at_micros, account.time_zone)
-        for package in account.packages.values():
-            if package.status == "active" and package.effective <= today <= package.expires:
-                for meter in package.quotas:
-                    account.touch(self._catalog, today, meter)
 
     def _expire(self, at_micros: int) -> Iterator[Entry]:
         """Tombstones of the days that nothing can change any more; done once a day."""
@@ -267,6 +210,8 @@ class Ledger:
                     self._pieces.load(day, key, value)
                 case "account", [str(account)]:
                     include_account(self._account(account), value)
+                case "wallet", [str(account)]:
+                    include_wallet(self._account(account), value)
                 case "correction", [str(account), str(), str()]:
                     include_correction(self._account(account), value)
                 case "passed", [str(account)]:
@@ -279,22 +224,15 @@ class Ledger:
                     ensure(False, "every state entry is of a known kind", key)
         for restored in self.accounts.values():
             restored.restored()
+            self._calendar.watch(restored)
             for dated in restored.days:
-                self._calendar.watch(restored, dated)
+                self._calendar.watch_day(restored, dated)
 
     def _account(self, name: str) -> Account:
-        found = self.accounts.get(name)
-        if found is None:
-            found = self.accounts[name] = Account(name)
-        return found
+        if name not in self.accounts:
+            self.accounts[name] = Account(name)
+        return self.accounts[name]
 
     def digest(self) -> str:
         """A digest of all totals and packages: equal for equal ledgers, however the events came in."""
-        state = blake2b(digest_size=16)
-        for name, account in sorted(self.accounts.items()):
-            for when, day in sorted(account.days.items()):
-                for series in sorted(day.order, key=lambda s: s.key):
-                    state.update(f"{name}\0{when}\0{series.key}\0{series.total}\n".encode())
-            for package in sorted(account.packages.values(), key=lambda p: p.package):
-                state.update(f"{name}\0{package}\n".encode())
-        return state.hexdigest()
+        return digest_of(self.accounts)

@@ -7,56 +7,88 @@ the log up to that event, so a replay gives the same revisions. Only *when* such
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date
 from hashlib import blake2b
 
 from msgspec import structs
 
-from pipeline.account import Account, Day
+from pipeline.account import Account
+from pipeline.billing import lock_day
 from pipeline.days import day_bounds, to_instant
 from pipeline.rating import lines_of, payable
+from schemas.billing import ArrearsDue
 from schemas.catalog import Catalog
 from schemas.log import DaySettled
 from schemas.wire import Statement, StatementLine
 
 
-class Calendar:
-    """The days of a partition that wait for their settlement, or for a revision of their statement."""
+class _Queue:
+    """What is due at an instant, each thing once until it is taken off."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, str, date]] = []
-        #: Days in the heap, and days whose event is written but not folded yet.
-        self._awaiting: set[tuple[str, date]] = set()
+        #: Also what was handed out and whose event is not folded yet.
+        self._waiting: set[tuple[str, date]] = set()
 
-    def watch(self, account: Account, when: date) -> None:
-        """The day changed: it has to be stated when it is over."""
-        name = (account.account, when)
-        if name not in self._awaiting and _needs_statement(account.days[when]):
-            self._awaiting.add(name)
-            heapq.heappush(self._heap, (day_bounds(when, account.time_zone)[1], *name))
+    def push(self, micros: int, account: str, when: date) -> None:
+        if (account, when) not in self._waiting:
+            self._waiting.add((account, when))
+            heapq.heappush(self._heap, (micros, account, when))
 
-    def due(self, accounts: dict[str, Account], at_micros: int, grace_micros: int) -> Iterator[DaySettled]:
-        """The events to write now: each day once, until it is folded."""
-        while self._heap and self._heap[0][0] + grace_micros <= at_micros:
-            _, name, when = heapq.heappop(self._heap)
+    def pop_until(self, micros: int) -> Iterator[tuple[str, date]]:
+        while self._heap and self._heap[0][0] <= micros:
+            _, account, when = heapq.heappop(self._heap)
+            yield account, when
+
+    def done(self, account: str, when: date) -> None:
+        self._waiting.discard((account, when))
+
+
+class Calendar:
+    """What the accounts of a partition wait for: days for their statement, and arrears for the end of their buffer."""
+
+    def __init__(self) -> None:
+        self._days = _Queue()
+        self._arrears = _Queue()
+
+    def watch(self, account: Account) -> None:
+        """The account changed: its changed days have to be stated when they are over."""
+        for when in account.dirty_days:
+            self.watch_day(account, when)
+        since = account.wallet.owes_since
+        if since is not None and not account.wallet.locked:
+            self._arrears.push(day_bounds(lock_day(since), account.time_zone)[0], account.account, since)
+
+    def watch_day(self, account: Account, when: date) -> None:
+        """The day has to be stated when it is over, unless its newest statement still holds."""
+        day = account.days[when]
+        if day.stale or not day.revision:
+            self._days.push(day_bounds(when, account.time_zone)[1], account.account, when)
+
+    def due(
+        self, accounts: Mapping[str, Account], at_micros: int, grace_micros: int
+    ) -> Iterator[DaySettled | ArrearsDue]:
+        """The events to write now: each once, until it is folded."""
+        at = to_instant(at_micros)
+        for name, when in list(self._days.pop_until(at_micros - grace_micros)):
             account = accounts[name]
             if when not in account.days:
-                self._awaiting.discard((name, when))
-                continue
-            end = day_bounds(when, account.time_zone)[1]
-            if end + grace_micros > at_micros:  # the account has moved to another time zone meanwhile
-                heapq.heappush(self._heap, (end, name, when))
+                self._days.done(name, when)
+            elif day_bounds(when, account.time_zone)[1] > at_micros - grace_micros:
+                # The account has moved to another time zone meanwhile.
+                self._days.done(name, when)
+                self.watch_day(account, when)
             else:
-                yield DaySettled(name, when, to_instant(at_micros))
+                yield DaySettled(name, when, at)
+        yield from (ArrearsDue(name, since, at) for name, since in self._arrears.pop_until(at_micros))
 
-    def settled(self, account: str, when: date) -> None:
-        """The day's event was folded: from now on another change asks for another one."""
-        self._awaiting.discard((account, when))
-
-
-def _needs_statement(day: Day) -> bool:
-    return day.stale or not day.revision
+    def folded(self, event: DaySettled | ArrearsDue) -> None:
+        """The event was folded: from now on another change asks for another one."""
+        if isinstance(event, DaySettled):
+            self._days.done(event.account, event.day)
+        else:
+            self._arrears.done(event.account, event.since)
 
 
 def state_day(catalog: Catalog, account: Account, event: DaySettled) -> Statement | None:

@@ -52,7 +52,8 @@ class Price:
 class Meter:
     """A billing item. `factors`: retention in days -> conversion factor; a meter without tiers has the one retention 0.
 
-    `unit_size` quantities are one priced unit; `free_daily` is the Free plan's limit a day, None where there is none.
+    `unit_size` quantities are one priced unit; `free_daily` is the Free plan's limit a day, None where there is none; without
+    `vouchers` its usage is never paid by voucher.
     """
 
     key: str
@@ -63,6 +64,7 @@ class Meter:
     default_retention: int
     factors: Mapping[int, int]
     free_daily: int | None
+    vouchers: bool
     prices: tuple[Price, ...]
 
 
@@ -81,13 +83,24 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class TrafficPackage:
-    """A traffic package: `quota` of one meter a day, in converted quantity, at `price` a day, before discounts."""
+    """A traffic package: `quota` of one meter a day, in converted quantity, at `price` a day, before discounts.
+
+    `rates`: from so many multiples of the quota on, that share of the price is paid.
+    """
 
     key: str
     meter: str
     quota: int
     price: Decimal
     currency: str
+    rates: Mapping[int, Decimal]
+
+    def price_of(self, multiples: int) -> Decimal:
+        """The price a day of so many multiples of the quota, exactly."""
+        rate = next(
+            (rate for least, rate in sorted(self.rates.items(), reverse=True) if least <= multiples), Decimal(1)
+        )
+        return self.price * multiples * rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +131,7 @@ class _MeterEntry(_Entry):
     factors: dict[_Retention, Annotated[int, Field(ge=1, le=1000)]] = Field(min_length=1)
     default_retention: int
     free_daily: int | None = Field(None, ge=0)
+    vouchers: bool = True
 
 
 class _PriceEntry(_Entry):
@@ -142,6 +156,7 @@ class _TrafficEntry(_Entry):
     quota: _Quota
     price: _Money
     currency: _Currency
+    rates: dict[Annotated[int, Field(ge=2, strict=False)], Annotated[str, Field(pattern=r"^0\.\d{1,4}$")]] = {}
 
 
 class _File(_Entry):
@@ -248,7 +263,7 @@ def _build(files: list[_File]) -> Catalog:
     meters = {
         key: Meter(
             key, m.name, m.unit, m.unit_size, m.aggregation, m.default_retention,
-            _frozen(dict(sorted(m.factors.items()))), m.free_daily,
+            _frozen(dict(sorted(m.factors.items()))), m.free_daily, m.vouchers,
             tuple(price for identity, known in sorted(prices.items()) if identity[0] == key for price in known),
         )
         for file in files for key, m in file.meters.items()
@@ -259,10 +274,13 @@ def _build(files: list[_File]) -> Catalog:
         for key, p in file.plans.items()
     }
     traffic = {
-        key: TrafficPackage(key, t.meter, t.quota, Decimal(t.price), t.currency)
+        key: TrafficPackage(
+            key, t.meter, t.quota, Decimal(t.price), t.currency,
+            _frozen({least: Decimal(rate) for least, rate in t.rates.items()}),
+        )
         for file in files
         for key, t in file.traffic.items()
-    }
+    }  # fmt: skip
     frozen_prices = {identity: tuple(known) for identity, known in prices.items()}
     return Catalog(_frozen(meters), _frozen(plans), _frozen(traffic), _frozen(frozen_prices))
 

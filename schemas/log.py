@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from schemas.alerting import AlertRules
+from schemas.billing import Amendment, ArrearsDue, Funded, Order
 from schemas.wire import Instant, Package, WorkspaceBinding
 
 #: A series of a batch: workspace, day, meter, retention in days.
@@ -92,7 +93,18 @@ class Correction(Struct, frozen=True, tag="correction", tag_field="kind"):
     at: Instant
 
 
-AccountEvent = Usage | Bound | PackageChanged | AlertRulesChanged | DaySettled | Correction
+AccountEvent = (
+    Usage
+    | Bound
+    | PackageChanged
+    | AlertRulesChanged
+    | DaySettled
+    | Correction
+    | Funded
+    | Order
+    | Amendment
+    | ArrearsDue
+)
 
 _decoder = msgspec.json.Decoder(AccountEvent)
 _encoder = msgspec.json.Encoder()

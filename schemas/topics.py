@@ -37,6 +37,9 @@ QUOTA_STATUS = Topic("quota-status", "account/day/meter/package", "compact")
 USAGE_TOTALS = Topic("usage-totals", "account id", "delete")
 ALERTS = Topic("alerts", "account id", "delete")
 STATEMENTS = Topic("statements", "account/day", "compact")
+ORDERS = Topic("orders", "account id", "delete")
+WALLETS = Topic("wallets", "account id", "compact")
+WALLET_TRANSACTIONS = Topic("wallet-transactions", "account id", "delete")
 DEAD_LETTERS = Topic("dead-letters", "the original key", "delete")
 
 TOPICS = (
@@ -51,5 +54,8 @@ TOPICS = (
     USAGE_TOTALS,
     ALERTS,
     STATEMENTS,
+    ORDERS,
+    WALLETS,
+    WALLET_TRANSACTIONS,
     DEAD_LETTERS,
 )

@@ -57,7 +57,8 @@ class WorkspaceBinding(Struct, frozen=True):
 class Package(Struct, frozen=True):
     """A prepaid daily quota for one or more meters, shared by `workspaces` in that order.
 
-    It covers day D when `effective <= D <= expires` (the account's days). `quotas` are converted quantities a day.
+    It covers day D when `effective <= D <= expires` (the account's days). `quotas` are converted quantities a day. `order` names the
+    order or amendment that made it, if one did; a traffic package `belongs_to` the plan package that it was added to.
     """
 
     package: Name
@@ -72,6 +73,8 @@ class Package(Struct, frozen=True):
     status: Literal["active", "ended"] = "active"
     price: Decimal = Decimal(0)
     currency: Currency = "CNY"
+    order: Name | None = None
+    belongs_to: Name | None = None
 
 
 class OverageEvent(Struct, frozen=True):

@@ -7,21 +7,24 @@ import random
 from collections import Counter, namedtuple
 from collections.abc import Iterable
 from datetime import date, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from oracle import Answer
 from pipeline.admission import Limits
 from pipeline.days import to_micros
 from pipeline.ledger import Ledger
 from pipeline.routing import Router
+from schemas.billing import Outcome, Transaction, WalletStatus
 from schemas.catalog import load_catalog
 from schemas.log import Bound, Correction, PackageChanged, decode_account_event, encode_account_event
 from schemas.wire import Alert, OverageEvent, Package, QuotaStatus, Statement, UsageTotals, WorkspaceBinding
 from world import World
 
 CATALOG = load_catalog()
+T = TypeVar("T")
 GRACE = 3_600_000_000
 LIMITS = Limits(4 << 20, 10_000, 600_000_000, 35)
 Record = namedtuple("Record", "offset key value")
@@ -38,6 +41,7 @@ class Core:
         self.entries: dict[bytes, bytes] = {}
         self.view = Answer()
         self.statements: dict[tuple[str, date], list[Statement]] = {}
+        self.said: list[Any] = []
         self.settled: set[tuple[Any, ...]] = set()
         self.versions: dict[Any, int] = {}
         self.alerts: list[Alert] = []
@@ -59,6 +63,14 @@ class Core:
         """Adjust day totals."""
         for document in corrections:
             self.log.append(encode_account_event(msgspec.convert(document, Correction, strict=False)))
+
+    def command(self, *commands: Struct) -> None:
+        """Orders, amendments, money."""
+        self.log += map(encode_account_event, commands)  # type: ignore[arg-type]
+
+    def all(self, kind: type[T]) -> list[T]:
+        """Every output of a kind that was said, in order."""
+        return [one for one in self.said if isinstance(one, kind)]
 
     def settle(self, grace_micros: int = GRACE) -> int:
         """Write the settlements that are due; how many."""
@@ -94,6 +106,9 @@ class Core:
             self._read(output)
 
     def _read(self, output: Any) -> None:
+        if isinstance(output, Outcome | Package | Transaction | WalletStatus):
+            self.said.append(output)
+            return
         a, d, v = output.account, output.day, output.version
         match output:
             case Alert():

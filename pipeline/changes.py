@@ -1,0 +1,115 @@
+"""What the events of an account's log do that are no usage: documents, settlements, corrections, commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import date
+
+from pipeline.account import Account
+from pipeline.alerts import decide_all, reconsider
+from pipeline.billing import Command, deduct, execute, lock
+from pipeline.checkpoint import Refused
+from pipeline.corrections import correct
+from pipeline.law import ensure
+from pipeline.outputs import Output
+from pipeline.packages import is_echo, put_package
+from pipeline.routing import SINGLE
+from pipeline.settlement import Calendar, state_day
+from schemas.billing import Amendment, ArrearsDue, Funded, Order, Transaction, WalletStatus
+from schemas.catalog import Catalog
+from schemas.log import AccountEvent, AlertRulesChanged, Bound, Correction, DaySettled, PackageChanged
+from schemas.reasons import Reason
+from schemas.topics import ORDERS, PACKAGES, STATEMENTS, WALLET_TRANSACTIONS, WALLETS
+from schemas.wire import Package
+
+
+@dataclass(slots=True)
+class Said:
+    """What the events since the last checkpoint said by themselves, refused, and whose packages they changed."""
+
+    outputs: list[Output] = field(default_factory=list)
+    refused: list[Refused] = field(default_factory=list)
+    packages_of: set[str] = field(default_factory=set)
+
+
+class Changes:
+    """Applies them, one after the other, and keeps what they said until the next checkpoint."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self.calendar = Calendar()
+        self._catalog = catalog
+        self._said = Said()
+
+    def collect(self) -> Said:
+        """What was said since the last call."""
+        said, self._said = self._said, Said()
+        return said
+
+    def apply(self, account: Account, event: AccountEvent, offset: int, floor: date) -> None:
+        """Change the account by the event at `offset`; `floor` is the oldest day kept."""
+        decide_all(self._catalog, account)
+        match event:
+            case Bound():
+                old = account.bindings.pop(event.binding.workspace, None)
+                account.bindings[event.binding.workspace] = event.binding
+                account.dirty = True
+                if old is not None and old != event.binding:
+                    reconsider(self._catalog, account)
+            case PackageChanged():
+                self._package(account, event.package, offset)
+            case DaySettled():
+                self._settle(account, event)
+            case Funded() | Order() | Amendment():
+                self._execute(account, event)
+            case ArrearsDue():
+                self._money(account, lock(account, event))
+                self.calendar.folded(event)
+            case Correction():
+                self._correct(account, event, offset, floor)
+            case AlertRulesChanged():
+                account.rules = event.rules
+                account.dirty = True
+                reconsider(self._catalog, account)
+            case _:
+                ensure(False, "every account event is of a known kind", offset)
+        decide_all(self._catalog, account)
+
+    def _settle(self, account: Account, event: DaySettled) -> None:
+        statement = state_day(self._catalog, account, event)
+        if statement is not None:
+            self._said.outputs.append((STATEMENTS, f"{account.account}/{event.day}", statement))
+            self._money(account, deduct(self._catalog, account, statement))
+        self.calendar.folded(event)
+
+    def _correct(self, account: Account, event: Correction, offset: int, floor: date) -> None:
+        refusal = correct(self._catalog, account, event, floor)
+        if refusal is not None:
+            self._refuse(offset, *refusal)
+
+    def _refuse(self, offset: int, reason: Reason, message: str) -> None:
+        self._said.refused.append(Refused(None, offset, SINGLE, reason, message))
+
+    def _package(self, account: Account, package: Package, offset: int) -> None:
+        echo = is_echo(account, package)
+        if echo is None:
+            message = f"$.package: {package.package!r} belongs to an order: amend it by a command"
+            self._refuse(offset, Reason.INVALID_FIELD, message)
+        elif not echo:
+            self._put(account, package)
+
+    def _put(self, account: Account, package: Package) -> None:
+        put_package(self._catalog, account, package)
+        self._said.packages_of.add(account.account)
+
+    def _execute(self, account: Account, command: Command) -> None:
+        executed = execute(self._catalog, account, command)
+        for package in executed.packages:
+            self._put(account, package)
+        self._said.outputs += ((PACKAGES, package.package, package) for package in executed.packages)
+        self._said.outputs.append((ORDERS, account.account, executed.outcome))
+        self._money(account, executed.money)
+
+    def _money(self, account: Account, moved: Iterable[Transaction | WalletStatus]) -> None:
+        topics = {WalletStatus: WALLETS, Transaction: WALLET_TRANSACTIONS}
+        self._said.outputs += ((topics[type(one)], account.account, one) for one in moved)

@@ -1,0 +1,39 @@
+"""Packages of an account: what a new or changed one touches."""
+
+from __future__ import annotations
+
+from pipeline.account import Account
+from pipeline.days import day_of
+from schemas.catalog import Catalog
+from schemas.wire import Package
+
+
+def put_package(catalog: Catalog, account: Account, package: Package) -> None:
+    """A package changes the waterfall of every day that the state has, before or after."""
+    old = account.packages.get(package.package)
+    for day in account.days:
+        for meter in set(package.quotas) | set(old.quotas if old else ()):
+            account.touch(catalog, day, meter).stale = True
+    account.put_package(package)
+    account.dirty = True
+
+
+def open_today(catalog: Catalog, account: Account, at_micros: int) -> None:
+    """An unused package shows its whole quota on the day it is bought."""
+    today = day_of(at_micros, account.time_zone)
+    for package in account.packages.values():
+        if package.status == "active" and package.effective <= today <= package.expires:
+            for meter in package.quotas:
+                account.touch(catalog, today, meter)
+
+
+def is_echo(account: Account, package: Package) -> bool | None:
+    """Whether a document of the topic `packages` repeats what an order made; None when it may not be there at all.
+
+    What orders make is written to the topic for others to read, and comes back by the inlet. The log's own word holds: the
+    document may be older than the account is by now.
+    """
+    known = account.packages.get(package.package)
+    if known is not None and known.order is not None:
+        return True if package.order is not None else None
+    return False if package.order is None else None

@@ -1,0 +1,466 @@
+"""Orders, the wallet and what statements take from it, in the core: whole or not at all, and to the last cent."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from driver import CATALOG, Core
+from oracle import answer, statements
+from pipeline.wallet import ARREARS, Terms, Wallet
+from schemas.billing import Amendment, Funded, Order, Outcome, Transaction, WalletStatus
+from schemas.wire import Package
+from test_settlement import correction, settle, step, use
+from world import binding, event, package
+
+NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+TODAY = NOW.date()
+YESTERDAY = NOW - timedelta(days=1)
+D = Decimal
+
+
+def money(amount: str, pocket: str = "cash", **more: Any) -> Funded:
+    """Money that comes in."""
+    identity = more.pop("id", f"{pocket}-{amount}")
+    return Funded(more.pop("account", "acct"), identity, pocket, D(amount), "kim", more.pop("at", NOW), **more)
+
+
+def order(**more: Any) -> Order:
+    """A Startup plan for A and B, paid in cash."""
+    fields = {"price": D(42000), "plan": "startup", "workspaces": ("A", "B"), "effective": TODAY, "id": "o-1"} | more
+    fields.setdefault("payment", {"cash": fields["price"]})
+    return Order(account="acct", operator="kim", at=NOW, **fields)
+
+
+def shop(*funds: Funded) -> Core:
+    """An account with workspaces A, B (Commercial) and F (Free), and money."""
+    core = Core(NOW)
+    core.bind([binding("A", "acct"), binding("B", "acct"), binding("F", "acct", plan="free")])
+    core.command(*(funds or (money("100000"),)))
+    step(core)
+    return core
+
+
+def balances(core: Core) -> dict[str, Decimal]:
+    """What is in the wallet, as it was said last."""
+    return {name: amount for name, amount in core.all(WalletStatus)[-1].balances.items() if amount}
+
+
+def last(core: Core) -> Outcome:
+    """The newest outcome."""
+    return core.all(Outcome)[-1]
+
+
+def codes(core: Core) -> list[str]:
+    """The faults of the newest outcome."""
+    return sorted(fault.code for fault in last(core).faults)
+
+
+def test_an_order_is_package_and_money_at_once() -> None:
+    """Accepted: the plan covers both workspaces from today on for 372 days, and its price has left the pockets."""
+    core = shop(money("40000"), money("1000", "card:c1"), money("1000", "voucher:v1"))
+    core.command(order(payment={"cash": D(40000), "card:c1": D(1000), "voucher:v1": D(1000)}))
+    step(core)
+    (made,) = core.all(Package)
+    assert (made.package, made.workspaces, made.effective, made.order) == ("o-1", ("A", "B"), TODAY, "o-1")
+    assert (made.expires - made.effective).days == 371
+    assert made.quotas == CATALOG.plans["startup"].quotas
+    assert last(core).accepted
+    assert last(core).packages == (made,)
+    assert balances(core) == {}
+    assert core.view.covered["acct", TODAY, "logs", "o-1", "A"] == 0
+
+
+def test_a_refused_order_names_every_fault_and_changes_nothing() -> None:
+    """Not Commercial, not bound, twice, wrong price, wrong sum, too little, unknown pocket: all at once."""
+    core = shop(money("10"))
+    before = core.ledger.digest(), core.all(Transaction)
+    core.command(
+        order(
+            workspaces=("A", "A", "F", "X"),
+            price=D(1),
+            payment={"cash": D(20), "card:none": D(1)},
+            traffic={"tea": 1, "sms": 0},
+        )
+    )
+    step(core)
+    assert not last(core).accepted
+    assert codes(core) == sorted([
+        "duplicate_workspace", "not_commercial", "not_bound", "unknown_traffic", "invalid_multiples", "payment_differs",
+        "balance_too_small", "unknown_pocket",
+    ])  # fmt: skip
+    assert (core.ledger.digest(), core.all(Transaction)) == before
+
+
+@pytest.mark.parametrize(
+    ("code", "more"),
+    [
+        ("wrong_price", {"price": D(41999)}),
+        ("unknown_plan", {"plan": "gold"}),
+        ("no_workspaces", {"workspaces": ()}),
+        ("effective_in_the_past", {"effective": TODAY - timedelta(days=1)}),
+        ("nothing_ordered", {"plan": None}),
+        ("unknown_package", {"package": "none", "workspaces": ()}),
+        ("invalid_amount", {"payment": {"cash": D("42000.001"), "arrears": D("-0.001")}}),
+        ("balance_too_small", {"plan": "enterprise", "price": D(510000)}),
+    ],
+)
+def test_each_fault_has_its_code(code: str, more: dict[str, Any]) -> None:
+    """One order a fault."""
+    core = shop()
+    core.command(order(**more))
+    step(core)
+    assert code in codes(core)
+    assert not core.all(Package)
+
+
+def test_the_same_order_twice_is_one_order() -> None:
+    """Also after a restart; another order under its id is refused; a refused one may be tried again."""
+    core = shop(money("10"))
+    core.command(order())
+    step(core)
+    assert codes(core) == ["balance_too_small"]
+    core.command(money("84000", id="more"), order(), order())
+    step(core)
+    core.crash()
+    core.command(order())
+    step(core)
+    assert [outcome.accepted for outcome in core.all(Outcome)[-3:]] == [True, True, True]
+    assert balances(core) == {"cash": D(42010)}
+    assert len([p for p in core.all(Package) if p.package == "o-1"]) == 1
+    core.command(order(workspaces=("B",)))
+    step(core)
+    assert codes(core) == ["conflicting_id"]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_crash_leaves_an_order_whole_or_absent(seed: int) -> None:
+    """Whatever is folded, made durable or lost in between: in the end one package, one payment."""
+    rng = random.Random(seed)
+    core = shop()
+    core.command(order(), money("5", id="late"), order())
+    for _ in range(8):
+        core.fold(rng.randrange(len(core.log) + 1))
+        if rng.random() < 0.5 and core.ledger.dirty:
+            core.checkpoint()
+        if rng.random() < 0.5:
+            core.crash()
+        durable = core.ledger.accounts.get("acct")
+        if durable is not None:
+            paid = durable.wallet.balance("cash") < 100_000 - 5
+            assert paid == ("o-1" in durable.packages), f"seed {seed}"
+    step(core)
+    assert core.ledger.accounts["acct"].wallet.balances == {"cash": D(58005)}
+    assert len(core.all(Package)) == 1
+
+
+def test_traffic_is_valid_as_long_as_its_plan_and_cheaper_by_size() -> None:
+    """30 x 1,000,000 logs cost 36 a day (4.2 of the facts sheet); 29 are not discounted."""
+    core = shop(money("900000"))
+    core.command(order(traffic={"logs": 30}, price=D(42000) + 36 * 372))
+    step(core)
+    plan, traffic = core.all(Package)
+    assert (traffic.package, traffic.kind, traffic.belongs_to) == ("o-1.logs", "traffic", "o-1")
+    assert (traffic.quotas, traffic.expires, traffic.workspaces) == (
+        {"logs": 30_000_000},
+        plan.expires,
+        plan.workspaces,
+    )
+    later = TODAY + timedelta(days=2)
+    core.command(
+        order(
+            id="o-2",
+            plan=None,
+            package="o-1",
+            workspaces=(),
+            traffic={"logs": 29},
+            effective=later,
+            price=D("43.5") * 370,
+        )
+    )
+    step(core)
+    assert last(core).accepted, last(core).faults
+    assert core.all(Package)[-1].effective == later
+
+
+def test_an_upgrade_follows_the_old_plan_and_keeps_the_term() -> None:
+    """Yesterday keeps the Startup quota; from today on Development covers; half a term is half the difference."""
+    core = shop(money("400000"))
+    core.command(order())
+    step(core)
+    middle = TODAY + timedelta(days=186)
+    core.command(order(id="up", plan="development", package="o-1", workspaces=(), effective=middle, price=D(119000)))
+    step(core)
+    assert last(core).accepted, last(core).faults
+    old, new = core.all(Package)[-2:]
+    assert (old.package, old.expires) == ("o-1", middle - timedelta(days=1))
+    assert (new.package, new.effective, new.plan, new.workspaces) == ("up", middle, "development", ("A", "B"))
+    assert new.expires == TODAY + timedelta(days=371)
+    core.command(order(id="down", plan="startup", package="up", workspaces=(), effective=middle, price=D(0)))
+    step(core)
+    assert "not_an_upgrade" in codes(core)
+
+
+def test_workspaces_are_reordered_and_packages_end() -> None:
+    """Another order changes who is covered today, in newer versions; an ended plan takes its traffic along."""
+    core = shop(money("900000"))
+    core.command(order(traffic={"logs": 1}, price=D(42000) + D("1.5") * 372))
+    for workspace in "AB":
+        use(core, workspace, 41_000_000, workspace, NOW)
+    day = ("acct", TODAY)
+    assert core.view.overage[*day, "B", "logs", "package", None] == 41_000_000
+    core.command(Amendment("acct", "a-1", "o-1", ("B", "A"), TODAY, "kim", NOW))
+    step(core)
+    assert last(core).accepted, last(core).faults
+    assert core.view.overage[*day, "A", "logs", "package", None] == 40_000_000
+    assert core.view.overage[*day, "B", "logs", "package", None] == 1_000_000
+    core.command(Amendment("acct", "a-2", "a-1", (), TODAY, "kim", NOW))
+    step(core)
+    assert last(core).accepted, last(core).faults
+    assert core.view.overage[*day, "A", "logs", "payg", 14] == 41_000_000
+    assert {p.package for p in core.ledger.accounts["acct"].packages.values() if p.status == "active"} == set()
+
+
+def test_what_an_order_made_cannot_be_changed_by_a_document() -> None:
+    """The echo of an order changes nothing; a document of an operator for the same package is a dead letter."""
+    core = shop()
+    core.command(order())
+    step(core)
+    (made,) = core.all(Package)
+    before = core.ledger.digest()
+    plain = json.loads(json.dumps(package("o-1", "acct", ["B"], {"logs": 1}, NOW)))
+    echo = plain | {"workspaces": ["A", "B"], "order": "o-1"}
+    core.buy([echo, plain, plain | {"package": "new", "order": "o-9"}])
+    step(core)
+    assert core.ledger.digest() == before
+    assert core.view.outcomes["invalid_field"] == 2
+    assert core.ledger.accounts["acct"].packages["o-1"] == made
+
+
+def test_a_late_event_moves_exactly_the_difference() -> None:
+    """Revision 2 takes from the wallet what it is dearer by; a correction gives back what it is cheaper by."""
+    core = shop(money("1000"))
+    use(core, "B", 30_000_000, "1", YESTERDAY)
+    settle(core)
+    assert balances(core) == {"cash": D(955)}
+    use(core, "A", 1_000_000, "late", YESTERDAY)
+    settle(core)
+    assert balances(core) == {"cash": D("953.5")}
+    core.correct([correction(-10_000_000)])
+    step(core)
+    settle(core)
+    assert balances(core) == {"cash": D("968.5")}
+    references = [t.reference.split("/")[1:] for t in core.all(Transaction) if "/" in t.reference]
+    assert references == [["1"], ["2"], ["3"]]
+    assert [s.amount for s in core.statements["acct", YESTERDAY.date()]] == [D(45), D("46.5"), D("31.5")]
+
+
+def test_deduction_follows_the_documented_order() -> None:
+    """Ordinary voucher, threshold voucher, prepaid card, cash, then arrears; the one that ends earlier first."""
+    core = shop(
+        money("3", "voucher:late", expires=TODAY + timedelta(days=9)), money("2", "voucher:soon", expires=TODAY),
+        money("4", "threshold:ok", threshold=D(40)), money("4", "threshold:high", threshold=D(46)), money("100", "card:c"), money("7"),
+    )  # fmt: skip
+    use(core, "B", 30_000_000, "1", YESTERDAY)
+    settle(core)
+    assert balances(core) == {"threshold:high": D(4), "card:c": D(64), "cash": D(7)}
+    core = shop(money("1", "voucher:v"), money("100", "card:c"), money("7"))
+    use(core, "B", 100_000_000, "1", YESTERDAY)
+    settle(core)
+    assert balances(core) == {"arrears": D(-42)}
+
+
+def test_sms_and_synthetic_tests_are_never_paid_by_voucher() -> None:
+    """Their part goes to card and cash, though the voucher has plenty."""
+    core = shop(money("1000", "voucher:v"), money("7"))
+    use(core, "A", 100, "1", YESTERDAY, "sms")
+    use(core, "A", 2_000_000, "2", YESTERDAY)
+    settle(core)
+    assert balances(core) == {"voucher:v": D(997), "arrears": D(-3)}
+
+
+def test_arrears_lock_the_account_after_the_buffer() -> None:
+    """14 days after the debt began, once; money that clears it unlocks, and a debt in between starts anew."""
+    core = shop(money("1"))
+    use(core, "B", 30_000_000, "1", YESTERDAY)
+    settle(core)
+    assert core.all(WalletStatus)[-1].owes_since == TODAY
+    for days, locked in ((13, False), (14, True), (15, True)):
+        core.now = int((NOW + timedelta(days=days)).timestamp()) * 10**6
+        settle(core)
+        assert core.all(WalletStatus)[-1].locked == locked, days
+    core.crash()
+    core.fold()
+    assert core.ledger.accounts["acct"].wallet.locked
+    core.command(money("44", at=NOW + timedelta(days=15)))
+    step(core)
+    status = core.all(WalletStatus)[-1]
+    assert (status.locked, status.owes_since, balances(core)) == (False, None, {})
+
+
+@pytest.mark.parametrize(
+    ("code", "fund"),
+    [
+        ("not_in_hundreds", money("150", "card:c")),
+        ("invalid_amount", money("0.001")),
+        ("invalid_amount", money("-5")),
+        ("unknown_pocket", money("5", "gold")),
+        ("unknown_pocket", money("5", "cash:mine")),
+        ("invalid_threshold", money("5", "threshold:t")),
+        ("invalid_expiry", money("5", "voucher:v", expires=TODAY - timedelta(days=1))),
+    ],
+)
+def test_money_that_cannot_be_is_refused(code: str, fund: Funded) -> None:
+    """Nothing is booked."""
+    core = shop(fund)
+    assert codes(core) == [code]
+    assert not core.all(Transaction)
+
+
+actions = st.lists(
+    st.tuples(
+        st.sampled_from(["fund", "charge", "apart", "refund"]),
+        st.integers(1, 5000),
+        st.sampled_from(["cash", "card:a", "card:b", "voucher:a", "voucher:b", "threshold:a"]),
+    ),
+    max_size=30,
+)
+
+
+@given(actions)
+def test_money_is_neither_made_nor_lost(steps: list[tuple[str, int, str]]) -> None:
+    """Whatever comes in, is charged and given back: balances + what usage took = what came in, to the cent."""
+    wallet, came_in, used = Wallet(terms={"threshold:a": Terms(None, D(20))}), D(0), D(0)
+    paid: Counter[str] = Counter()
+    for action, cents, pocket in steps:
+        amount = D(cents) / 100
+        taken: dict[str, Decimal] = {}
+        if action == "fund":
+            postings, came_in = wallet.fund(pocket, amount), came_in + amount
+        elif action == "refund":
+            amount = min(amount, sum(paid.values(), D(0)))
+            postings, back = wallet.refund(amount, dict(paid))
+            taken, used = {name: -x for name, x in back.items()}, used - amount
+        else:
+            postings, used = wallet.charge(amount, TODAY, vouchers=action == "charge"), used + amount
+            taken = {name: -x for name, x in postings.items() if name != "usage"}
+            if action == "apart":
+                assert not any(name.startswith(("voucher", "threshold")) for name in taken)
+        wallet.apply(postings, TODAY)
+        for name, part in taken.items():
+            paid[name] += part  # type: ignore[assignment]
+        assert sum(wallet.balances.values(), D(0)) + used == came_in
+        assert wallet.balance(ARREARS) == 0 or all(
+            wallet.balance(name) == 0 for name in wallet.balances if name.startswith(("card", "cash"))
+        )
+    assert (wallet.owes_since is None) == (wallet.balance(ARREARS) == 0)
+
+
+EXAMPLES = {
+    "4.1": ("132.00", [("hosts", 25, None), ("logs", 40_000_000, 30), ("traces", 5_000_000, 14), ("page_views", 400_000, 14), ("triggers", 210_000, None)]),
+    "4.2": ("87.00", [("hosts", 25, None), ("logs", 40_000_000, 30), ("traces", 5_000_000, 14), ("page_views", 400_000, 14), ("triggers", 210_000, None)]),
+    "4.4": ("39.80", [("hosts", 10, None), ("logs", 2_000_000, 7), ("traces", 2_000_000, 3), ("page_views", 20_000, 3), ("triggers", 20_000, None)]),
+    "4.6": ("13.40", [("time_series", 6000, 3), ("logs", 2_000_000, 7), ("traces", 2_000_000, 3), ("page_views", 20_000, 3), ("triggers", 20_000, None)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_worked_examples_from_order_to_statement(name: str) -> None:
+    """The order, a day's usage, the next midnight: the statement has the printed figure, and the wallet paid it."""
+    total, used = EXAMPLES[name]
+    core = shop(money("900000"))
+    if name in ("4.1", "4.2"):
+        traffic = {"logs": 30} if name == "4.2" else {}
+        core.command(order(traffic=traffic, price=D(42000) + (36 * 372 if traffic else 0)))
+        step(core)
+        assert last(core).accepted, last(core).faults
+    before = balances(core)["cash"]
+    for meter, quantity, retention in used:
+        value = json.dumps(event("A", meter, quantity, meter, NOW, retention)).encode()
+        core.send([(0, len(core.log), b"A", value)])
+    step(core)
+    core.now += 86_400_000_000
+    settle(core)
+    (statement,) = core.statements["acct", TODAY]
+    assert statement.amount == D(total)
+    assert before - balances(core)["cash"] == D(total)
+
+
+def oracle_of_wallet(funds: list[tuple[str, Decimal]], amounts: list[Decimal]) -> dict[str, Decimal]:
+    """Ordinary vouchers, cards, cash, then arrears: written once more, one charge after the other."""
+    rank = {"voucher": 0, "card": 1, "cash": 2}
+    pockets = dict(sorted(funds, key=lambda fund: (rank[fund[0].partition(":")[0]], fund[0])))
+    for amount in amounts:
+        left = amount
+        for pocket, balance in pockets.items():
+            if pocket != "arrears":
+                pockets[pocket] = balance - min(left, balance)
+                left -= min(left, balance)
+        pockets["arrears"] = pockets.get("arrears", D(0)) - left
+    return {pocket: amount for pocket, amount in pockets.items() if amount}
+
+
+def test_a_thousand_accounts_equal_the_oracle() -> None:
+    """Random quotas, usage on several days and wallets: statements and balances are those of the oracle."""
+    seed = 20261124
+    rng, core = random.Random(seed), Core(NOW)
+    bindings, packages, funds, records = [], [], {}, []
+    prices = {
+        ("logs", 14): "1.5",
+        ("logs", 30): "2",
+        ("logs", 60): "2.5",
+        ("traces", 7): "3",
+        ("traces", 14): "6",
+        ("hosts", 0): "3",
+    }
+    for number in range(1000):
+        account, names = f"acct-{number}", [f"w{number}-{i}" for i in range(rng.randrange(1, 4))]
+        bindings += [binding(name, account) for name in names]
+        if rng.random() < 0.7:
+            quotas = {meter: rng.randrange(10**7) for meter in ("logs", "traces", "hosts") if rng.random() < 0.7}
+            packages.append(
+                package(
+                    f"p-{number}",
+                    account,
+                    rng.sample(names, rng.randrange(1, len(names) + 1)),
+                    quotas or {"logs": 1},
+                    NOW,
+                )
+            )
+        choices = (
+            ("cash", D(rng.randrange(1, 10000)) / 100),
+            ("card:c", D(100)),
+            ("voucher:v", D(rng.randrange(1, 3000)) / 100),
+        )
+        funds[account] = [fund for fund in choices if rng.random() < 0.6]
+        for _ in range(rng.randrange(1, 8)):
+            workspace, (meter, retention) = rng.choice(names), rng.choice(list(prices))
+            time = YESTERDAY - timedelta(days=rng.randrange(3))
+            one = event(workspace, meter, rng.randrange(3 * 10**6), f"e{len(records)}", time, retention)
+            records.append((0, len(records), workspace.encode(), json.dumps(one).encode()))
+    core.bind(bindings)
+    core.buy(packages)
+    for account, own in funds.items():
+        core.command(*(money(str(amount), pocket, account=account) for pocket, amount in own))
+    core.send(records)
+    step(core)
+    settle(core)
+    meters = dict(CATALOG.meters)
+    amounts = statements(answer(records, bindings, packages, meters, NOW), meters, prices)
+    assert {name: one[-1].amount for name, one in core.statements.items()} == amounts, f"seed {seed}"
+    statuses = {status.account: status.balances for status in core.all(WalletStatus)}
+    days: dict[str, list[tuple[date, Decimal]]] = {}
+    for (account, day), amount in sorted(amounts.items()):
+        days.setdefault(account, []).append((day, amount))
+    for account, own in funds.items():
+        expected = oracle_of_wallet(own, [amount for _, amount in days.get(account, [])])
+        found = {pocket: amount for pocket, amount in statuses.get(account, {}).items() if amount}
+        assert found == expected, f"seed {seed}, {account}"
