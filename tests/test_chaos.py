@@ -9,9 +9,9 @@ import asyncio
 import logging
 import os
 import random
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,10 @@ def load(rng: random.Random, world: World, operator: list[_Send]) -> list[_Send]
 
 async def feed(meter: Meter, sends: list[_Send]) -> None:
     """One idempotent producer through all of it, so that what Kafka has is what was sent, once and in order."""
-    async with AIOKafkaProducer(bootstrap_servers=meter.settings.kafka, enable_idempotence=True) as producer:
+    kafka, patience_ms = meter.settings.kafka, 180_000
+    async with AIOKafkaProducer(
+        bootstrap_servers=kafka, enable_idempotence=True, request_timeout_ms=patience_ms
+    ) as producer:
         began = time.monotonic()
         for number, (topic, key, value) in enumerate(sends):
             await producer.send(meter.settings.topic_prefix + topic, value, key)
@@ -131,12 +134,12 @@ def test_the_ledger_is_exact_after_chaos(
     record_property("events", sum(expected.outcomes.values()))
     assert wait(lambda: asyncio.run(log_length(meter)) >= known, 60, chaos), f"{told}\nno start\n{chaos.tails()}"
 
-    feeder = threading.Thread(target=lambda: asyncio.run(feed(meter, load(rng, world, operator))))
-    feeder.start()
-    try:
+    sends = load(rng, world, operator)
+    with ThreadPoolExecutor(1) as pool:
+        feeding = pool.submit(lambda: asyncio.run(feed(meter, sends)))
         chaos.run()
-    finally:
-        feeder.join()
+        wait(feeding.done, 200, chaos)
+        feeding.result()
 
     found = ["nothing was looked at"]
 
