@@ -11,6 +11,7 @@ import faust
 from faust.types import TP
 from mode.supervisors import CrashingSupervisor
 
+from agents.lag import Positions
 from agents.settings import Settings
 from agents.transport import ChunkSchema, ChunkTransport
 
@@ -30,6 +31,9 @@ class Pipeline(Protocol):
     async def revoke(self) -> None:
         """Make durable what is folded, and let go of everything."""
 
+    def fetched(self, tp: TP, next_offset: int) -> None:
+        """A chunk that ends before this offset was fetched, and will be taken."""
+
     async def take(self, tp: TP, generation: int, records: list[Any]) -> None:
         """Process a chunk; returns when there is room for the next one."""
 
@@ -38,6 +42,11 @@ class MeterApp(faust.App):
     """A Faust app on the chunked transport."""
 
     pipeline: Pipeline
+
+    def positions(self) -> Positions:
+        """Where the fetch is in each partition of this worker."""
+        positions: Positions = self.consumer.positions()
+        return positions
 
     def _new_transport(self) -> ChunkTransport:
         return ChunkTransport(self.conf.broker_consumer, self)

@@ -6,10 +6,11 @@ import asyncio
 import json
 import sys
 import time
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
@@ -21,11 +22,10 @@ from agents.api.commands import app as api_keys
 from agents.clickhouse import connect
 from agents.errors import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_WRONG_USE, CommandError, WrongUse
 from agents.local.services import ALL_PARTS
-from agents.logs import configure_logs
+from agents.logs import configure_logs, logs_are_json
 from agents.migrate import migrate as apply_migrations
 from agents.migrate import pending
 from agents.probe import require_clickhouse, require_kafka
-from agents.quota import newest_quotas, quota_table
 from agents.settings import Settings, SettingsInvalid, load_settings
 from agents.topics import describe_topics, ensure_topics
 from schemas.catalog import CatalogInvalid, load_catalog
@@ -202,26 +202,32 @@ def check_config(config: ConfigOption = None, as_json: JsonOption = False) -> No
 def quota(
     account: str,
     config: ConfigOption = None,
-    day: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Default: today (UTC).")] = None,
+    day: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Default: today in the account's time zone.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """An account's quotas of a day as a live table; once with --json, or when the output is no terminal."""
+    from agents.quota_view import Quotas  # only here
+
     settings = _load(config)
     require_clickhouse(settings)
-    when = (day or datetime.now(UTC)).date()
+    require_kafka(settings)
     with connect(settings) as client:
-        rows = newest_quotas(client, account, when)
+        quotas = Quotas(settings, client, account, day.date() if day else None)
         if as_json:
-            _print_json(rows)
-        elif not rows:
-            raise CommandError(f"account {account!r} has no package on {when}")
+            _print_json(quotas.as_json())
         elif not console.is_terminal:
-            console.print(quota_table(rows, f"{account}, {when}"))
+            console.print(quotas.view(all_workspaces=True))
         else:
-            with Live(console=console) as live:
-                while True:
-                    live.update(quota_table(newest_quotas(client, account, when), f"{account}, {when}"))
-                    time.sleep(0.5)
+            view = quotas.view()
+            try:
+                with Live(view, console=console, screen=True, auto_refresh=False) as live:
+                    while True:
+                        live.update(view := quotas.view(), refresh=True)
+                        time.sleep(1)
+            finally:
+                console.print(view)
 
 
 @app.command()
@@ -266,7 +272,10 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    typer.echo(f"drawdown: {message}", err=True)
+    if logs_are_json():
+        structlog.get_logger().error(message, exit_code=code)
+    else:
+        typer.echo(f"drawdown: {message}", err=True)
     sys.exit(code)
 
 

@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
 import structlog
 
+from agents.failures import locate
 from agents.kafka import newest_values, records_at
-from agents.metrics import EVENT_DELAY, EVENTS, OVERAGE_EVENTS
-from agents.route import dead_letter
+from agents.metrics import EVENT_DELAY, METERS, OVERAGE_EVENTS, PACKAGE_UTILIZATION
+from agents.route import count_dead_letters, dead_letter, meter_named_in
 from agents.settings import Settings
 from agents.transactions import Commit, Send
 from pipeline.admission import Refusal, split_array
-from pipeline.checkpoint import Refused
-from pipeline.days import MICROS_PER_SECOND
+from pipeline.checkpoint import Checkpoint, Refused
+from pipeline.days import MICROS_PER_SECOND, day_of
 from pipeline.duplicates import COUNTED
-from pipeline.law import ensure
+from pipeline.law import LawBroken, ensure
 from pipeline.ledger import Ledger
 from pipeline.outputs import Output
 from pipeline.routing import SINGLE
 from schemas.catalog import Catalog
 from schemas.log import Usage, decode_account_event, encode_account_event
 from schemas.topics import ACCOUNT_EVENTS, LEDGER, OVERAGE, USAGE, Topic
-from schemas.wire import encode
+from schemas.wire import QuotaStatus, encode
 
 log = structlog.get_logger()
 
@@ -39,6 +42,7 @@ class DrawdownStage:
 
     def __init__(self, settings: Settings, partition: int, catalog: Catalog) -> None:
         self.interval = settings.checkpoint
+        self._catalog = catalog
         self.ledger = Ledger(catalog, settings.horizon_days)
         self._settings = settings
         self._partition = partition
@@ -63,16 +67,24 @@ class DrawdownStage:
         started = time.monotonic()
         entries = await newest_values(self._settings, self._changelog, self._partition)
         self.ledger.restore(entries)
+        self._show_today(time.time_ns() // 1000)
         log.info(
-            "ledger restored", partition=self._partition, entries=len(entries), next_offset=self.ledger.next_offset,
+            "ledger restored", topic=self._account_events, partition=self._partition, entries=len(entries), next_offset=self.ledger.next_offset,
             committed=next_offset, seconds=round(time.monotonic() - started, 3),
         )  # fmt: skip
         ensure(next_offset <= self.ledger.next_offset, "the changelog has what was committed with it", str(next_offset))
 
     async def take(self, records: Sequence[Any]) -> None:
         """Fold a chunk; what the ledger has passed changes nothing."""
-        events = [(record.offset, decode_account_event(record.value)) for record in records]
-        self.ledger.fold_all(events)
+        events = []
+        for record in records:
+            try:
+                events.append((record.offset, decode_account_event(record.value)))
+            except msgspec.DecodeError as error:
+                locate(error, offset=record.offset)
+                raise
+        with self._naming_the_account():
+            self.ledger.fold_all(events)
         self._events += sum(len(event.at) if isinstance(event, Usage) else 1 for _, event in events)
         if self._oldest_ms is None:
             self._oldest_ms = next((record.timestamp for record in records), None)
@@ -83,27 +95,63 @@ class DrawdownStage:
         due = self.ledger.due(now, self._grace_micros)
         if not self.ledger.dirty and not due:
             return None
-        checkpoint = self.ledger.checkpoint(now)
+        with self._naming_the_account():
+            checkpoint = self.ledger.checkpoint(now)
         sends: list[Send] = [(self._changelog, self._partition, key, value) for key, value in checkpoint.entries]
         # Into this very partition: an account's events are in one order.
         sends += [(self._account_events, self._partition, e.account.encode(), encode_account_event(e)) for e in due]
         sends += (self._output(output) for output in checkpoint.outputs)
-        sends += await self._dead_letters(checkpoint.refused)
-        for (meter, outcome), count in checkpoint.outcomes.items():
-            EVENTS.labels(meter=meter, outcome="counted" if outcome == COUNTED else "duplicate").inc(count)
-        if self._oldest_ms is not None:
-            EVENT_DELAY.observe(max(0.0, time.time() - self._oldest_ms / 1000))
+        dead: Counter[str] = Counter()
+        sends += await self._dead_letters(checkpoint.refused, dead)
+        durable = partial(self._published, checkpoint, dead, self._oldest_ms)
         self._events, self._oldest_ms = 0, None
-        return Commit(sends, checkpoint.next_offset)
+        return Commit(sends, checkpoint.next_offset, durable)
+
+    def _published(self, checkpoint: Checkpoint, dead: Counter[str], oldest_ms: int | None) -> None:
+        """Count what the checkpoint says, now that readers see it."""
+        count_dead_letters(dead)
+        for (meter, outcome), events in checkpoint.outcomes.items():
+            METERS.count(meter, "counted" if outcome == COUNTED else "duplicate", events)
+        OVERAGE_EVENTS.inc(sum(topic is OVERAGE for topic, _, _ in checkpoint.outputs))
+        self._show(checkpoint.outputs)
+        if oldest_ms is not None:
+            EVENT_DELAY.observe(max(0.0, time.time() - oldest_ms / 1000))
+
+    def _show(self, outputs: Iterable[Output]) -> None:
+        for _, _, out in outputs:
+            if isinstance(out, QuotaStatus):
+                time_zone, quota = self.ledger.accounts[out.account].time_zone, (out.account, out.package, out.meter)
+                PACKAGE_UTILIZATION.show(self._partition, time_zone, out.day, quota, out.used, out.quota)
+
+    def _show_today(self, now_micros: int) -> None:
+        """What restored quotas show before anything is used of them again."""
+        for account in self.ledger.accounts.values():
+            today = day_of(now_micros, account.time_zone)
+            for meter in {meter for package in account.packages.values() for meter in package.quotas}:
+                for draw in account.draw(self._catalog, today, meter).drawdown.draws:
+                    quota = account.account, draw.package.package, meter
+                    PACKAGE_UTILIZATION.show(self._partition, account.time_zone, today, quota, draw.used, draw.quota)
+
+    def close(self) -> None:
+        """The partition leaves this worker."""
+        PACKAGE_UTILIZATION.forget(self._partition)
+
+    @contextmanager
+    def _naming_the_account(self) -> Iterator[None]:
+        try:
+            yield
+        except LawBroken as broken:
+            account = self.ledger.working
+            if account is not None:
+                locate(broken, account=account.account, offset=account.version)
+            raise
 
     def _output(self, output: Output) -> Send:
         topic, key, value = output
-        if topic is OVERAGE:
-            OVERAGE_EVENTS.inc()
         return self._settings.topic_prefix + topic.name, None, key.encode(), encode(value)
 
-    async def _dead_letters(self, refused: list[Refused]) -> list[Send]:
-        """The fold knows where a refused event stood; its original bytes are read there."""
+    async def _dead_letters(self, refused: list[Refused], meters: Counter[str]) -> list[Send]:
+        """The fold knows where a refused event stood; its original bytes are read there. Counts them by meter."""
         letters: list[Send] = []
         places: dict[tuple[Topic, int], list[Refused]] = defaultdict(list)
         for one in refused:
@@ -119,6 +167,8 @@ class DrawdownStage:
                 key = _key_of(original, "subject" if topic is USAGE else "account")
                 refusal = Refusal(one.reason, one.message, original, one.offset, index, key)
                 letters.append(dead_letter(self._settings, name, partition, refusal))
+                if topic is USAGE:
+                    meters[meter_named_in(original)] += 1
         return letters
 
 

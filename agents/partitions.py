@@ -20,6 +20,9 @@ import structlog
 from aiokafka import TopicPartition
 from faust.types import TP
 
+from agents import health as codes
+from agents.failures import locate
+from agents.health import Health
 from agents.kafka import committed_offsets
 from agents.metrics import CHECKPOINT_SECONDS, PROGRESS
 from agents.settings import Settings
@@ -53,17 +56,29 @@ class Stage(Protocol):
     async def collect(self) -> Commit | None:
         """What is to be committed now, or None."""
 
+    def close(self) -> None:
+        """The partition leaves."""
+
 
 class Partition:
     """One owned source partition."""
 
     def __init__(
-        self, settings: Settings, tp: TP, generation: int, stage: Stage, crash: Callable[[Exception], None]
+        self,
+        settings: Settings,
+        tp: TP,
+        generation: int,
+        stage: Stage,
+        crash: Callable[[Exception], None],
+        health: Health | None = None,
     ) -> None:
         self._stage = stage
         self._generation = generation
         self._crash = crash
         self._tp = tp
+        self._health = health or Health(settings.stuck_after)
+        #: First offsets that are not on their way to us yet, and that still need something.
+        self._fetched = self._done = 0
         self._transactor = Transactor(settings, TopicPartition(tp.topic, tp.partition))
         self._lock = asyncio.Lock()
         self._work = asyncio.Event()
@@ -80,12 +95,23 @@ class Partition:
     async def open(self, next_offset: int) -> None:
         """Restore what there is to restore and start committing."""
         await self._stage.open(next_offset)
+        self._done = self.next_offset
         self._task = asyncio.create_task(self._commit_at_intervals(), name=f"commit {self._tp}")
 
     @property
     def next_offset(self) -> int:
         """Where to read on."""
         return self._stage.next_offset
+
+    def fetched(self, next_offset: int) -> None:
+        """Records before this offset are on their way to `take`: from now on they are waited for until they are durable."""
+        self._fetched = next_offset
+        if next_offset > self._done:
+            self._health.begin(codes.PROCESSING, self._tp, **self._place, offset=next_offset)
+
+    @property
+    def _place(self) -> dict[str, Any]:
+        return {"topic": self._tp.topic, "partition": self._tp.partition}
 
     async def take(self, generation: int, records: list[Any]) -> None:
         """Process a chunk; waits while the stage is full. A chunk fetched before a rebalance is dropped: it comes again."""
@@ -125,8 +151,9 @@ class Partition:
         """What ends half-way leaves half of something in the stage, or what was collected nowhere: nothing is committed after it."""
         try:
             yield
-        except BaseException:  # a cancelled task too
+        except BaseException as error:  # a cancelled task too
             self._broken = True
+            locate(error, **self._place)
             raise
 
     async def _commit(self) -> None:
@@ -134,12 +161,24 @@ class Partition:
             async with self._lock:
                 if self._broken:
                     return
-                commit = await self._stage.collect()
+                commit, taken = await self._stage.collect(), self.next_offset
                 self._room.set()
             if commit is not None:
+                self._health.begin(codes.COMMIT, self._tp, **self._place, offset=commit.next_offset)
                 with CHECKPOINT_SECONDS.labels(topic=self._tp.topic).time():
                     await self._transactor.commit(commit)
+                self._health.end(codes.COMMIT, self._tp)
                 PROGRESS.mark()
+                commit.durable()
+        self._processed(taken)
+
+    def _processed(self, next_offset: int) -> None:
+        """Everything before this offset needs nothing more; what was fetched since is waited for from now on."""
+        if next_offset > self._done:
+            self._health.end(codes.PROCESSING, self._tp)
+            if next_offset < self._fetched:
+                self._health.begin(codes.PROCESSING, self._tp, **self._place, offset=self._fetched)
+        self._done = next_offset
 
     async def close(self) -> None:
         """Commit what is left, then let go. What cannot be committed any more is processed by the next owner."""
@@ -151,15 +190,19 @@ class Partition:
                 await self._task
                 await self._commit()
         finally:
+            for code in (codes.COMMIT, codes.PROCESSING):
+                self._health.end(code, self._tp)
+            self._stage.close()
             await self._transactor.stop()
 
 
 class Partitions:
     """All source partitions that this worker owns."""
 
-    def __init__(self, settings: Settings, stages: dict[str, Callable[[int], Stage]]) -> None:
+    def __init__(self, settings: Settings, stages: dict[str, Callable[[int], Stage]], health: Health) -> None:
         self._settings = settings
         self._stages = stages
+        self._health = health
         self._owned: dict[TP, Partition] = {}
         self._generation: int | None = None
         self.crash: Callable[[Exception], None] = _raise
@@ -168,7 +211,9 @@ class Partitions:
         """Fence first, then read where to go on: an offset read before could be moved by the old owner."""
         await self.revoke()
         partitions = {
-            tp: Partition(self._settings, tp, generation, self._stages[tp.topic](tp.partition), self.crash)
+            tp: Partition(
+                self._settings, tp, generation, self._stages[tp.topic](tp.partition), self.crash, self._health
+            )
             for tp in tps
         }
         self._owned = partitions
@@ -180,6 +225,8 @@ class Partitions:
             *(partition.open(offsets.get((tp.topic, tp.partition), 0)) for tp, partition in partitions.items())
         )
         self._generation = generation
+        self._health.end(codes.ASSIGNMENT)
+        self._health.started()
         log.info("partitions assigned", count=len(tps), generation=generation)
 
     def positions(self) -> tuple[int | None, dict[TP, int]]:
@@ -191,11 +238,17 @@ class Partitions:
     async def revoke(self) -> None:
         """Commit and close all."""
         self._generation = None
+        self._health.begin(codes.ASSIGNMENT)
         owned, self._owned = self._owned, {}
         results = await asyncio.gather(*(partition.close() for partition in owned.values()), return_exceptions=True)
         for error in results:
             if isinstance(error, Exception):
                 raise error
+
+    def fetched(self, tp: TP, next_offset: int) -> None:
+        """A chunk that ends before this offset is on its way."""
+        if tp in self._owned:
+            self._owned[tp].fetched(next_offset)
 
     async def take(self, tp: TP, generation: int, records: list[Any]) -> None:
         """Hand a chunk to its partition; one of a partition that is gone is dropped."""

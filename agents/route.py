@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import time
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import msgspec
 
-from agents.metrics import EVENTS
+from agents.metrics import METERS
 from agents.registry import Registry
 from agents.settings import Settings
 from agents.transactions import Commit, Send
 from pipeline.admission import UNDECODABLE, Limits, Refusal, explain_document
 from pipeline.days import MICROS_PER_SECOND, zone
-from pipeline.routing import Router
+from pipeline.routing import TYPE_PREFIX, Router
 from schemas.alerting import AMOUNT_MAX, DECIMALS_MAX, THRESHOLDS_MAX, AlertRules
 from schemas.catalog import Catalog
 from schemas.log import AccountEvent, AlertRulesChanged, Bound, PackageChanged, encode_account_event
@@ -47,8 +49,28 @@ def dead_letter(settings: Settings, topic: str, partition: int, refusal: Refusal
         key=None if key is None else key.decode(errors="replace"), reason=refusal.reason, message=refusal.message,
         value=b64encode(refusal.value).decode(), at=datetime.now(UTC),
     )  # fmt: skip
-    EVENTS.labels(meter="", outcome="dead_letter").inc()
     return settings.topic_prefix + DEAD_LETTERS.name, None, key or b"", encode(letter)
+
+
+class _Typed(msgspec.Struct):
+    type: str = ""
+
+
+_typed = msgspec.json.Decoder(_Typed)
+
+
+def meter_named_in(event: bytes) -> str:
+    """The meter that a refused event names, or ""; it need not exist."""
+    try:
+        return _typed.decode(event).type.removeprefix(TYPE_PREFIX)
+    except UNDECODABLE:
+        return ""
+
+
+def count_dead_letters(meters: Counter[str]) -> None:
+    """So many events of each meter ended as dead letters."""
+    for meter, events in meters.items():
+        METERS.count(meter, "dead_letter", events)
 
 
 class Inlet:
@@ -61,6 +83,7 @@ class Inlet:
         self._partition = partition
         self._account_events = settings.topic_prefix + ACCOUNT_EVENTS.name
         self._sends: list[Send] = []
+        self._refused: Counter[str] = Counter()
         self._events = 0
         self.next_offset = 0
         self._committed = 0
@@ -78,9 +101,12 @@ class Inlet:
         """What was routed since the last commit."""
         if self.next_offset == self._committed:
             return None
-        commit = Commit(self._sends, self.next_offset)
-        self._sends, self._events, self._committed = [], 0, self.next_offset
+        commit = Commit(self._sends, self.next_offset, partial(count_dead_letters, self._refused))
+        self._sends, self._refused, self._events, self._committed = [], Counter(), 0, self.next_offset
         return commit
+
+    def close(self) -> None:
+        """Nothing is kept."""
 
     def _new(self, records: Iterable[Any]) -> list[Any]:
         """The records that were not passed before."""
@@ -94,6 +120,7 @@ class Inlet:
 
     def _refuse(self, refusal: Refusal) -> None:
         self._sends.append(dead_letter(self._settings, self._topic, self._partition, refusal))
+        self._refused[meter_named_in(refusal.value)] += 1
 
 
 class UsageInlet(Inlet):

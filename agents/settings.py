@@ -53,8 +53,15 @@ class Settings(BaseSettings):
     api_keys_file: Path | None = Field(None, description="file of the API keys, hashed; `drawdown api-key` writes it")
     api_rate: float = Field(50.0, gt=0, description="lasting requests a second of one API key")
     api_burst: int = Field(200, ge=1, description="most requests of one API key at once")
-    metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics on loopback; 0 = none")
-    metrics_host: str = Field("127.0.0.1", description="address of /metrics")
+    metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0 = none")
+    metrics_host: str = Field("127.0.0.1", description="address of these")
+    stuck_after: Seconds = Field(
+        20.0, le=29, description="seconds without progress, while there is something to do, until /readyz is red"
+    )
+    linger: float = Field(60.0, ge=0, description="seconds that a worker which broke a law still answers these")
+    package_series_max: int = Field(
+        1000, ge=0, description="most series of `drawdown_package_utilization` per process; the fullest packages win"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="log level")
     log_format: Literal["console", "json"] = Field("console", description="log format")
 

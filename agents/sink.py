@@ -10,6 +10,7 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import suppress
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -21,8 +22,12 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, Error
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, wait_exponential_jitter
 
+from agents import health as codes
 from agents.clickhouse import INSERT_SETTINGS, connect
 from agents.errors import CommandError, Unreachable
+from agents.failures import locate
+from agents.health import Health
+from agents.lag import Positions, positions_of
 from agents.metrics import CLICKHOUSE_INSERT_FAILURES, CLICKHOUSE_INSERT_SECONDS
 from agents.settings import Settings
 from schemas.topics import (
@@ -73,29 +78,35 @@ class RowRefused(CommandError):
 class _Revoked(ConsumerRebalanceListener):  # type: ignore[misc]
     """Counts rebalances: what was read before one is not committed after it."""
 
-    def __init__(self) -> None:
+    def __init__(self, health: Health) -> None:
         self.rebalances = 0
+        self._health = health
+        health.begin(codes.ASSIGNMENT, "sink", reader="sink")
 
     def on_partitions_revoked(self, revoked: Any) -> None:
         """Partitions move."""
         self.rebalances += 1
+        self._health.begin(codes.ASSIGNMENT, "sink", reader="sink")
 
     def on_partitions_assigned(self, assigned: Any) -> None:
-        """Nothing to do."""
+        """They have moved."""
+        self._health.end(codes.ASSIGNMENT, "sink")
 
 
 class Sink:
     """One consumer in the group `<group>-sink`; any number of processes may run one."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, health: Health | None = None) -> None:
         self._settings = settings
+        self._health = health or Health(settings.stuck_after)
         self._table_of = {settings.topic_prefix + topic.name: table for topic, table in _TABLES.items()}
         self._account_events = settings.topic_prefix + ACCOUNT_EVENTS.name
         self._audited = {_CORRECTION: "corrections"} | ({_USAGE: "usage_landing"} if settings.usage_events else {})
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
-        self._moves = _Revoked()
+        self._moves = _Revoked(self._health)
         self._client: Client | None = None
+        self._consumer: AIOKafkaConsumer | None = None
 
     async def run(self) -> None:
         """Until `stop`. Raises `RowRefused`, and `KafkaError` when Kafka is gone for good."""
@@ -110,6 +121,7 @@ class Sink:
             heartbeat_interval_ms=int(self._settings.session_timeout * 1000 / 4),
             fetch_max_wait_ms=100,
         )
+        self._consumer = consumer
         consumer.subscribe([*self._table_of, self._account_events], listener=self._moves)
         await consumer.start()
         try:
@@ -129,6 +141,10 @@ class Sink:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._stopped.wait(), timeout=5)
 
+    def positions(self) -> Positions:
+        """Where the consumer is in its partitions."""
+        return positions_of(self._consumer) if self._consumer is not None else {}
+
     async def _batch(self, consumer: AIOKafkaConsumer) -> None:
         """Read for at most an interval, insert, commit."""
         rebalances = self._moves.rebalances
@@ -141,7 +157,9 @@ class Sink:
                 size += self._sort(tp, records, rows)
         for table, some in rows.items():
             if some:
+                self._health.begin(codes.INSERT, table=table, rows=len(some))
                 await self._insert(table, some)
+                self._health.end(codes.INSERT)
         if offsets and self._moves.rebalances == rebalances:
             # A rebalance after this check makes the commit fail, and the rows come again.
             with suppress(CommitFailedError, IllegalStateError):
@@ -169,7 +187,7 @@ class Sink:
             async for attempt in AsyncRetrying(
                 retry=retry_if_exception(self._is_passing),
                 wait=wait_exponential_jitter(multiplier=0.1, max=_BACKOFF_SECONDS_MAX),
-                after=_count_failure,
+                after=partial(self._failed, table),
                 reraise=True,
             ):
                 with attempt, CLICKHOUSE_INSERT_SECONDS.labels(table=table).time():
@@ -179,12 +197,19 @@ class Sink:
                 raise
             if len(rows) == 1:
                 tp, offset, _ = rows[0]
-                raise RowRefused(
-                    f"ClickHouse refuses {tp.topic}[{tp.partition}]@{offset} for {table}: {error}"
-                ) from error
+                message = f"ClickHouse refuses {tp.topic}[{tp.partition}]@{offset} for {table}: {error}"
+                refused = RowRefused(message)
+                locate(refused, topic=tp.topic, partition=tp.partition, offset=offset, table=table)
+                raise refused from error
             middle = len(rows) // 2
             await self._insert(table, rows[:middle])
             await self._insert(table, rows[middle:])
+
+    def _failed(self, table: str, state: RetryCallState) -> None:
+        CLICKHOUSE_INSERT_FAILURES.inc()
+        error = str(state.outcome.exception() if state.outcome else "")[:300]
+        self._health.begin(codes.INSERT, table=table, attempt=state.attempt_number, error=error)
+        log.warning("insert failed; trying again", table=table, attempt=state.attempt_number, error=error)
 
     def _insert_now(self, table: str, block: bytes) -> None:
         if self._client is None:
@@ -206,9 +231,3 @@ def _placed(value: bytes, offset: int) -> bytes:
 def _is_refusal(error: BaseException) -> bool:
     """Whether ClickHouse says that the content is wrong; an outage is a `DatabaseError` too."""
     return isinstance(error, DatabaseError) and any(f"Code: {code}." in str(error) for code in _CONTENT_CODES)
-
-
-def _count_failure(state: RetryCallState) -> None:
-    CLICKHOUSE_INSERT_FAILURES.inc()
-    error = state.outcome.exception() if state.outcome else None
-    log.warning("ClickHouse insert failed; trying again", attempt=state.attempt_number, error=str(error)[:300])

@@ -7,7 +7,7 @@ whatever a worker writes that was stopped, lost its partitions and woke up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import structlog
@@ -27,10 +27,14 @@ _REQUEST_TIMEOUT_MS = 60_000
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """What becomes durable at once: records to send, and the first offset of the source that is not included."""
+    """What becomes durable at once: records to send, and the first offset of the source that is not included.
+
+    `durable` is called when it is.
+    """
 
     sends: list[Send]
     next_offset: int
+    durable: Callable[[], None] = lambda: None
 
 
 class Transactor:

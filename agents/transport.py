@@ -16,6 +16,8 @@ from faust import Schema
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport, server_list
 from faust.types import TP, ConsumerMessage
 
+from agents.lag import Positions, positions_of
+
 #: Records of one `fetch` over all partitions; it bounds what a worker holds before it has looked at it.
 CHUNK_RECORDS_MAX = 10_000
 #: Bytes fetched ahead per partition.
@@ -56,6 +58,10 @@ class ChunkThread(AIOKafkaConsumerThread):
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
         )
+
+    def positions(self) -> Positions:
+        """Where the fetch is in each assigned partition; none before the start. From any thread."""
+        return positions_of(self._consumer) if self._consumer is not None else {}
 
 
 class ChunkConsumer(Consumer):
@@ -103,6 +109,7 @@ class ChunkConsumer(Consumer):
                 self._sought = None
                 self._drops += 1
                 return
+            self.app.pipeline.fetched(tp, chunk[-1].offset + 1)
             yield tp, self._to_chunk(tp, chunk, generation)
 
     def _to_chunk(self, tp: TP, records: list[Any], generation: int) -> ConsumerMessage:
@@ -111,6 +118,11 @@ class ChunkConsumer(Consumer):
             tp.topic, tp.partition, last.offset, last.timestamp / 1000, last.timestamp_type, (), None, records, None,
             tp=tp, generation_id=generation,
         )  # fmt: skip
+
+    def positions(self) -> Positions:
+        """Where the fetch is in each assigned partition; none before the start."""
+        positions: Positions = self._thread.positions()
+        return positions
 
     async def commit(self, *_args: Any, **_kwargs: Any) -> bool:
         """Nothing: the offset of a chunk is committed in the transaction that holds what the chunk became."""

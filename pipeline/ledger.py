@@ -59,6 +59,8 @@ class Ledger:
         self.accounts: dict[str, Account] = {}
         self.next_offset = 0
         self.floor = date.min
+        #: The account that was worked on last: where to look when a law is broken.
+        self.working: Account | None = None
         self._catalog = catalog
         self._horizon = timedelta(days=horizon_days + SLACK_DAYS)
         self._seen = DuplicateMemory()
@@ -85,7 +87,7 @@ class Ledger:
             if offset < self.next_offset:
                 continue
             self.next_offset = offset + 1
-            account = self._account(event.account)
+            self.working = account = self._account(event.account)
             account.version = offset
             self._dirty[account.account] = account
             if isinstance(event, Usage):
@@ -100,6 +102,7 @@ class Ledger:
         """Law 7: every event of the batches ends as exactly one of counted, duplicate, refused."""
         for counted in count(self._seen, run) if run else ():
             account, usage = counted.account, counted.usage
+            self.working = account
             for gain in counted.gains:
                 self._add(account, gain)
             self._uncounted(account, usage, counted.known)
@@ -167,6 +170,7 @@ class Ledger:
         for name in changes.packages_of:
             open_today(self._catalog, self.accounts[name], at_micros)
         for account in self._dirty.values():
+            self.working = account
             outputs += outputs_of(self._catalog, account, at_micros)
             entries += account_entry(account)
             entries += [*correction_entries(account), *wallet_entry(account)]

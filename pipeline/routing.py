@@ -19,7 +19,8 @@ from schemas.log import RoutedUsage, SeriesKey, Usage
 from schemas.reasons import Reason
 from schemas.wire import QUANTITY_MAX, UsageEvent, WorkspaceBinding
 
-_PREFIX = "usage."
+#: What precedes the meter in the type of an event.
+TYPE_PREFIX = "usage."
 #: Open series kept between chunks; beyond it the cache starts afresh, which costs time and changes nothing.
 _SERIES_MAX = 1_000_000
 #: Events in one batch: with the longest source and id, all escaped, they stay below `MESSAGE_BYTES_MAX`.
@@ -233,7 +234,11 @@ class Router:
 
     def _series_or_reason(self, event: UsageEvent, micros: int, key: bytes | None) -> _Series | tuple[Reason, str]:
         quantity, workspace = event.data.quantity, event.subject
-        meter = self._catalog.meters.get(event.type.removeprefix(_PREFIX)) if event.type.startswith(_PREFIX) else None
+        meter = (
+            self._catalog.meters.get(event.type.removeprefix(TYPE_PREFIX))
+            if event.type.startswith(TYPE_PREFIX)
+            else None
+        )
         if meter is None:
             return Reason.UNKNOWN_METER, f"$.type: {event.type[:100]!r} is no usage of a known meter"
         if quantity < 0:

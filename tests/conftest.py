@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
 import os
 import subprocess
@@ -12,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -22,8 +22,6 @@ from agents.local.services import Services
 from agents.migrate import migrate
 from agents.settings import Settings, load_settings
 from agents.topics import ensure_topics
-
-_numbers = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -37,7 +35,7 @@ class Meter:
     """A meter of its own on the shared servers: prefix, database and group are this test's."""
 
     def __init__(self, services: Services, logs: Path) -> None:
-        name = f"t{os.getpid()}n{next(_numbers)}"
+        name = f"t{uuid4().hex[:12]}"
         self.services = services
         self.settings: Settings = load_settings(
             kafka=services.kafka, clickhouse=services.clickhouse, topic_prefix=f"{name}.", clickhouse_database=name,

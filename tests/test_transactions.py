@@ -178,6 +178,9 @@ class Scripted:
         """The next one."""
         return self.commits.pop(0) if self.commits else None
 
+    def close(self) -> None:
+        """Nothing to let go of."""
+
 
 async def test_nothing_is_committed_behind_a_commit_that_failed(meter: Meter) -> None:
     """The worker is told to stop, and a rebalance that comes before it does commits nothing more."""

@@ -11,7 +11,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from agents.api.services import api_of
+from agents.api.services import Api, api_of
+from agents.metrics import READY
 
 router = APIRouter(include_in_schema=False)
 
@@ -57,17 +58,21 @@ async def healthz() -> Response:
 @router.get("/readyz")
 async def readyz(request: Request) -> Response:
     """Able to do its work: the views are complete and up to date, and ClickHouse answers."""
-    api = api_of(request)
-    checks = {
-        "views_complete": api.complete,
-        "kafka": api.watch.is_live,
-        "clickhouse": api.history.embedded or await api.history.ping(),
-    }
+    checks = await _checks(api_of(request))
     status = HTTPStatus.OK if all(checks.values()) else HTTPStatus.SERVICE_UNAVAILABLE
     return JSONResponse({"status": "ready" if all(checks.values()) else "not ready", "checks": checks}, status)
 
 
+async def _checks(api: Api) -> dict[str, bool]:
+    return {
+        "views_complete": api.complete,
+        "kafka": api.watch.is_live,
+        "clickhouse": api.history.embedded or await api.history.ping(),
+    }
+
+
 @router.get("/metrics")
-async def metrics() -> Response:
+async def metrics(request: Request) -> Response:
     """Prometheus."""
+    READY.set(all((await _checks(api_of(request))).values()))
     return Response(generate_latest(), media_type=CONTENT_TYPE_LATEST)
