@@ -35,6 +35,9 @@ class Recording:
         """Behind what was taken."""
         return self.generation, dict(self.next)
 
+    def fetched(self, tp: TP, next_offset: int) -> None:
+        """Nobody watches."""
+
     async def revoke(self) -> None:
         """Nothing is kept between two assignments."""
 
