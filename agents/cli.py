@@ -19,6 +19,7 @@ from rich.live import Live
 from rich.table import Table
 
 from agents.api.commands import app as api_keys
+from agents.cli_purchase import package, statements, wallet, workspace
 from agents.clickhouse import connect
 from agents.errors import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_WRONG_USE, CommandError, WrongUse
 from agents.local.services import ALL_PARTS
@@ -38,6 +39,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(api_keys, name="api-key")
+app.add_typer(package, name="package")
+app.add_typer(workspace, name="workspace")
+app.add_typer(wallet, name="wallet")
+app.command()(statements)
 console = Console()
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML); DRAWDOWN_* variables win.")]

@@ -1,0 +1,81 @@
+"""Commands of the billing center: written to the account's own log, answered on `orders`."""
+
+from __future__ import annotations
+
+import asyncio
+from time import monotonic
+
+import msgspec
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from agents.documents import AccountDocuments
+from agents.errors import CommandError
+from agents.kafka import partition_counts
+from agents.settings import Settings
+from pipeline.account import Account
+from pipeline.billing import Command
+from schemas.billing import Outcome
+from schemas.log import encode_account_event
+from schemas.topics import ACCOUNT_EVENTS, ORDERS
+
+_decode = msgspec.json.Decoder(Outcome).decode
+_ANSWER_SECONDS = 30.0
+
+
+class Refused(CommandError):
+    """The ledger refuses the command; every fault is a line, and nothing has changed."""
+
+
+async def submit(settings: Settings, command: Command) -> Outcome:
+    """Write the command and wait for what became of it; raises `Refused`, `KafkaError`, or `CommandError` without an answer.
+
+    Trying again with the same id is always safe: it is the same command.
+    """
+    topic = settings.topic_prefix + ORDERS.name
+    partitions = [TopicPartition(topic, p) for p in range((await partition_counts(settings, [ORDERS]))[ORDERS])]
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka, enable_auto_commit=False, isolation_level="read_committed", fetch_max_wait_ms=100
+    )  # fmt: skip
+    await consumer.start()
+    try:
+        consumer.assign(partitions)
+        await consumer.seek_to_end(*partitions)
+        # The positions are fixed before the command is sent: its answer cannot lie before them.
+        for partition in partitions:
+            await consumer.position(partition)
+        async with AIOKafkaProducer(bootstrap_servers=settings.kafka, enable_idempotence=True) as producer:
+            name = settings.topic_prefix + ACCOUNT_EVENTS.name
+            await producer.send_and_wait(name, encode_account_event(command), command.account.encode())
+        outcome = await _answer(consumer, command)
+    finally:
+        await consumer.stop()
+    if not outcome.accepted:
+        raise Refused("\n".join(f"{fault.code}: {fault.message}" for fault in outcome.faults))
+    return outcome
+
+
+async def _answer(consumer: AIOKafkaConsumer, command: Command) -> Outcome:
+    deadline = monotonic() + _ANSWER_SECONDS
+    while monotonic() < deadline:
+        for records in (await consumer.getmany(timeout_ms=200)).values():
+            for record in records:
+                outcome = _decode(record.value)
+                if (outcome.account, outcome.id) == (command.account, command.id):
+                    return outcome
+    raise CommandError(
+        f"no answer within {_ANSWER_SECONDS:.0f} s; is a worker running? {command.id!r} is in the log and will be looked at:"
+        " asking again with the same --id is safe"
+    )
+
+
+def run(settings: Settings, command: Command) -> Outcome:
+    """`submit` for the command line."""
+    return asyncio.run(submit(settings, command))
+
+
+def account_of(documents: AccountDocuments) -> Account:
+    """The account as its documents show it, to quote a price; its wallet is known to the ledger alone."""
+    account = Account(documents.account)
+    account.bindings.update(documents.bindings)
+    account.packages.update(documents.packages)
+    return account

@@ -1,0 +1,86 @@
+"""Statements of an account, day by day and for a month, as ClickHouse knows them."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from clickhouse_connect.driver.client import Client
+from rich.table import Table
+
+_DAYS = """
+SELECT day, revision, amount, currency, at, length(lines) AS lines FROM statements_newest
+WHERE account = {account:String} AND toStartOfMonth(day) = {month:Date} ORDER BY day
+"""
+_LINES = """
+SELECT day, revision, l.workspace AS workspace, l.meter AS meter, l.basis AS basis, l.retention_days AS retention_days,
+    l.quantity AS quantity, l.units AS units, l.price AS price, l.amount AS amount, currency
+FROM statements_newest ARRAY JOIN lines AS l
+WHERE account = {account:String} AND toStartOfMonth(day) = {month:Date} ORDER BY day, workspace, meter, retention_days
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Month:
+    """The newest statement of each settled day, and every line of them."""
+
+    account: str
+    month: date
+    days: list[dict[str, Any]]
+    lines: list[dict[str, Any]]
+
+    @property
+    def amount(self) -> Decimal:
+        """What the month is payable so far."""
+        return sum((day["amount"] for day in self.days), Decimal(0))
+
+    def table(self) -> Table:
+        """For people: a row a day, and the sum."""
+        currency = self.days[0]["currency"] if self.days else ""
+        table = Table(
+            "day", "revision", "lines", f"amount, {currency}", title=f"{self.account}, {self.month:%Y-%m}",
+            title_justify="left", show_footer=True, box=None, header_style="bold", pad_edge=False,
+        )  # fmt: skip
+        for column in table.columns[1:]:
+            column.justify = "right"
+        table.columns[0].footer, table.columns[3].footer = "sum", f"{self.amount:,}"
+        for day in self.days:
+            table.add_row(str(day["day"]), str(day["revision"]), str(day["lines"]), f"{day['amount']:,}")
+        return table
+
+    def write_csv(self, file: Path) -> None:
+        """Every line, for a spreadsheet; amounts are exact."""
+        with file.open("w", newline="", encoding="utf-8") as output:
+            writer = csv.DictWriter(output, _columns(self.lines))
+            writer.writeheader()
+            writer.writerows(self.lines)
+
+
+def _columns(lines: Iterable[dict[str, Any]]) -> list[str]:
+    """The names of a line's fields; also when there is no line."""
+    names = (
+        "day",
+        "revision",
+        "workspace",
+        "meter",
+        "basis",
+        "retention_days",
+        "quantity",
+        "units",
+        "price",
+        "amount",
+        "currency",
+    )
+    return list(next(iter(lines), dict.fromkeys(names)))
+
+
+def month_of(client: Client, account: str, month: date) -> Month:
+    """The account's statements of the month that starts on that day."""
+    parameters = {"account": account, "month": month}
+    days, lines = (list(client.query(sql, parameters=parameters).named_results()) for sql in (_DAYS, _LINES))
+    return Month(account, month, days, lines)

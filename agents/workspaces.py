@@ -1,0 +1,59 @@
+"""Workspaces: documents of the compacted topic `workspaces`, as `drawdown workspace` reads and writes them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from msgspec import structs
+
+from agents.errors import WrongUse
+from agents.kafka import newest_values
+from agents.probe import require_kafka
+from agents.route import binding_parser
+from agents.settings import Settings
+from pipeline.admission import UNDECODABLE
+from schemas.catalog import load_catalog
+from schemas.topics import WORKSPACES
+from schemas.wire import WorkspaceBinding, encode
+
+_decode = msgspec.json.Decoder(WorkspaceBinding).decode
+
+
+def workspaces_of(settings: Settings, account: str | None) -> list[WorkspaceBinding]:
+    """The bindings, by account and workspace; malformed documents are left out, as by the workers."""
+    require_kafka(settings)
+    found = []
+    for value in asyncio.run(newest_values(settings, settings.topic_prefix + WORKSPACES.name, 0)).values():
+        with suppress(*UNDECODABLE):
+            found.append(_decode(value))
+    return sorted((b for b in found if account in (None, b.account)), key=lambda b: (b.account, b.workspace))
+
+
+def bind_workspace(settings: Settings, name: str, account: str, given: Mapping[str, str]) -> WorkspaceBinding:
+    """Write the binding, once Kafka has it; raises `WrongUse` for one that the workers would refuse.
+
+    Time zone, currency and site are the account's: they come from its other workspaces, and have to agree with them.
+    """
+    known = workspaces_of(settings, None)
+    others = [b for b in known if b.account == account and b.workspace != name]
+    shared = {field: getattr(others[0], field) for field in ("time_zone", "currency", "site")} if others else {}
+    if wrong := [f"--{f.replace('_', '-')}: the account has {v!r}" for f, v in shared.items() if given.get(f, v) != v]:
+        raise WrongUse("\n".join(wrong))
+    before = next((b for b in known if b.workspace == name), WorkspaceBinding(name, account))
+    binding = structs.replace(before, **({"account": account} | shared | dict(given)))
+    try:
+        binding_parser(load_catalog(settings.catalog))(encode(binding))
+    except (*UNDECODABLE, ValueError) as error:
+        raise WrongUse(str(error)) from None
+    asyncio.run(_send(settings, binding))
+    return binding
+
+
+async def _send(settings: Settings, binding: WorkspaceBinding) -> None:
+    async with AIOKafkaProducer(bootstrap_servers=settings.kafka, enable_idempotence=True) as producer:
+        topic = settings.topic_prefix + WORKSPACES.name
+        await producer.send_and_wait(topic, encode(binding), binding.workspace.encode())
