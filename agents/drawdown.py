@@ -13,6 +13,7 @@ import msgspec
 import structlog
 
 from agents.failures import locate
+from agents.garbage import long_lived
 from agents.kafka import newest_values, records_at
 from agents.metrics import EVENT_DELAY, METERS, OVERAGE_EVENTS, PACKAGE_UTILIZATION
 from agents.route import count_dead_letters, dead_letter, meter_named_in
@@ -66,7 +67,8 @@ class DrawdownStage:
         """Restore the ledger."""
         started = time.monotonic()
         entries = await newest_values(self._settings, self._changelog, self._partition)
-        self.ledger.restore(entries)
+        with long_lived():
+            self.ledger.restore(entries)
         self._show_today(time.time_ns() // 1000)
         log.info(
             "ledger restored", topic=self._account_events, partition=self._partition, entries=len(entries), next_offset=self.ledger.next_offset,

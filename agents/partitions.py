@@ -22,6 +22,7 @@ from faust.types import TP
 
 from agents import health as codes
 from agents.failures import locate
+from agents.garbage import release
 from agents.health import Health
 from agents.kafka import committed_offsets
 from agents.metrics import CHECKPOINT_SECONDS, PROGRESS
@@ -241,6 +242,7 @@ class Partitions:
         self._health.begin(codes.ASSIGNMENT)
         owned, self._owned = self._owned, {}
         results = await asyncio.gather(*(partition.close() for partition in owned.values()), return_exceptions=True)
+        release()
         for error in results:
             if isinstance(error, Exception):
                 raise error

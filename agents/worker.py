@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 from contextlib import suppress
 from typing import Any
@@ -15,6 +14,7 @@ from agents.app import create_app
 from agents.drawdown import DrawdownStage
 from agents.errors import EXIT_DONE, EXIT_FAILED
 from agents.failures import place_of, report
+from agents.garbage import collect_seldom
 from agents.health import Health
 from agents.lag import LagWatch
 from agents.metrics import INVARIANT_VIOLATIONS, METERS, PACKAGE_UTILIZATION, READY
@@ -39,14 +39,10 @@ from schemas.topics import ACCOUNT_EVENTS, ALERT_RULES, PACKAGES, USAGE, WORKSPA
 
 log = structlog.get_logger()
 
-_GC_THRESHOLD = 200_000
-
 
 def run(settings: Settings) -> int:
     """Work until SIGTERM or SIGINT (exit code 0), or until something fails that a restart has to mend (1)."""
-    # Records, rows and events live for one chunk and make no cycles: collecting often only looks at them again and again.
-    gc.set_threshold(_GC_THRESHOLD)
-    gc.freeze()
+    collect_seldom()
     return asyncio.run(Worker(settings).work())
 
 

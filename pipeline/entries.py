@@ -7,9 +7,11 @@ A checkpoint writes only the entries that changed. Keys are JSON arrays whose fi
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 from msgspec import Struct
@@ -152,9 +154,20 @@ def day_keys(account: Account, when: date) -> Iterator[bytes]:
     yield from (_correction_key(c) for c in account.corrections.values() if c.day == when)
 
 
-def sorted_entries(entries: dict[bytes, bytes]) -> list[tuple[list[str | int], bytes, bytes]]:
-    """The entries as (decoded key, key, value), in an order in which they can be included one after the other."""
-    return sorted((_decode_key.decode(key), key, value) for key, value in entries.items())
+def entries_by_kind(entries: dict[bytes, bytes]) -> dict[str, list[tuple[list[Any], bytes, bytes]]]:
+    """Kind -> its entries as (names, key, value); blocks of series, and pieces of identities, in their order."""
+    kinds: dict[str, list[tuple[list[Any], bytes, bytes]]] = defaultdict(list)
+    for key, value in entries.items():
+        kind, *names = _decode_key.decode(key)
+        kinds[str(kind)].append((names, key, value))
+    kinds["series"].sort(key=_block)
+    kinds["ids"].sort()
+    return kinds
+
+
+def _block(entry: tuple[list[Any], bytes, bytes]) -> int:
+    (_, _, block), _, _ = entry
+    return int(block)
 
 
 def include_account(account: Account, value: bytes) -> None:

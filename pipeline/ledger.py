@@ -29,6 +29,7 @@ from pipeline.entries import (
     day_keys,
     decode_passed,
     decode_position,
+    entries_by_kind,
     include_account,
     include_correction,
     include_day,
@@ -36,7 +37,6 @@ from pipeline.entries import (
     include_wallet,
     passed_entry,
     position_entry,
-    sorted_entries,
     wallet_entry,
 )
 from pipeline.law import ensure
@@ -205,27 +205,25 @@ class Ledger:
 
     def restore(self, entries: dict[bytes, bytes]) -> None:
         """The state that a changelog holds: the newest value of each key, without those that are gone."""
-        for (kind, *names), key, value in sorted_entries(entries):
-            match kind, names:
-                case "position", []:
-                    position = decode_position(value)
-                    self.next_offset, self.floor = position.next_offset, position.floor
-                case "ids", [int(day), int(), int()]:
-                    self._pieces.load(day, key, value)
-                case "account", [str(account)]:
-                    include_account(self._account(account), value)
-                case "wallet", [str(account)]:
-                    include_wallet(self._account(account), value)
-                case "correction", [str(account), str(), str()]:
-                    include_correction(self._account(account), value)
-                case "passed", [str(account)]:
-                    self._account(account).passed = decode_passed(value)
-                case "day", [str(account), str(when)]:
-                    include_day(self._account(account).days.setdefault(date.fromisoformat(when), Day()), value)
-                case "series", [str(account), str(when), int()]:
-                    include_series(self._account(account).days[date.fromisoformat(when)], value)
-                case _:
-                    ensure(False, "every state entry is of a known kind", key)
+        kinds = entries_by_kind(entries)
+        for _, _, value in kinds.pop("position", ()):
+            position = decode_position(value)
+            self.next_offset, self.floor = position.next_offset, position.floor
+        for (account,), _, value in kinds.pop("account", ()):
+            include_account(self._account(account), value)
+        for (account,), _, value in kinds.pop("wallet", ()):
+            include_wallet(self._account(account), value)
+        for (account, _, _), _, value in kinds.pop("correction", ()):
+            include_correction(self._account(account), value)
+        for (account,), _, value in kinds.pop("passed", ()):
+            self._account(account).passed = decode_passed(value)
+        for (account, when), _, value in kinds.pop("day", ()):
+            include_day(self._account(account).days.setdefault(date.fromisoformat(when), Day()), value)
+        for (account, when, _), _, value in kinds.pop("series", ()):
+            include_series(self._account(account).days[date.fromisoformat(when)], value)
+        for (day, _, _), key, value in kinds.pop("ids", ()):
+            self._pieces.load(day, key, value)
+        ensure(not kinds, "every state entry is of a known kind", *kinds)
         for restored in self.accounts.values():
             restored.restored()
             self._calendar.watch(restored)
