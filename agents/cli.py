@@ -118,13 +118,15 @@ def demo(
 
 @app.command()
 def bench(
-    events: Annotated[int, typer.Option(help="Single-event messages to meter.", min=10_000)] = 2_000_000,
+    only: Annotated[str, typer.Option(help="Measurements, with commas.")] = "singles",
+    events: Annotated[int, typer.Option(help="Single-event messages of a measurement.", min=1_000)] = 1_000_000,
     workspaces: Annotated[int, typer.Option(help="Workspaces that send them.", min=1)] = 1_000,
+    as_json: JsonOption = False,
 ) -> None:
-    """Measure bare aiokafka, a stock Faust agent and the whole worker in one run on this machine."""
-    from agents.bench import run_bench  # only here
+    """Measure throughput, latency, memory and recovery on this machine."""
+    from agents.bench.run import run_bench  # only here
 
-    raise typer.Exit(run_bench(console, events, workspaces))
+    raise typer.Exit(run_bench(console, events, workspaces, only.split(","), as_json=as_json))
 
 
 @app.command()

@@ -1,0 +1,149 @@
+"""The load: a fleet of workspaces, its documents and its usage, sent as whole batches.
+
+`python -m agents.bench.load WORKSPACES RATE SECONDS` sends at a steady pace, and prints when it began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from typing import Any
+
+import orjson
+from aiokafka import AIOKafkaProducer
+from aiokafka.partitioner import DefaultPartitioner
+
+from agents.settings import Settings, load_settings
+from schemas.topics import PACKAGES, USAGE, WORKSPACES
+
+#: (key, value); a value of None is a tombstone.
+Record = tuple[bytes, bytes | None]
+
+_BATCH_BYTES = 512 * 1024
+#: Kafka's largest: as long the filled usage may wait for its commit.
+_TRANSACTION_MS = 900_000
+_SOURCES = 8
+_TICK_SECONDS = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """Workspaces `ws-0`, `ws-1` ..., spread evenly over `accounts` accounts with a plan package for `logs` each."""
+
+    workspaces: int
+    accounts: int
+
+    def __str__(self) -> str:
+        return f"{self.workspaces:,} workspaces in {self.accounts:,} account{'s' if self.accounts > 1 else ''}"
+
+    def bindings(self) -> Iterator[Record]:
+        """Values of `workspaces`."""
+        for w in range(self.workspaces):
+            name = f"ws-{w}"
+            yield name.encode(), orjson.dumps({"workspace": name, "account": f"acct-{w % self.accounts}"})
+
+    def packages(self, quota: int) -> Iterator[Record]:
+        """Values of `packages`."""
+        now = datetime.now(UTC)
+        for a in range(self.accounts):
+            package = {
+                "package": f"plan-{a}", "account": f"acct-{a}", "kind": "plan", "quotas": {"logs": quota},
+                "workspaces": [f"ws-{w}" for w in range(a, self.workspaces, self.accounts)],
+                "effective": str((now - timedelta(days=1)).date()), "expires": str((now + timedelta(days=300)).date()),
+                "ordered_at": now.isoformat(),
+            }  # fmt: skip
+            yield f"plan-{a}".encode(), orjson.dumps(package)
+
+    def usage(self, events: int, array: int = 1) -> Iterator[Record]:
+        """Distinct events of now; a record has `array` of them, all of one workspace."""
+        time = datetime.now(UTC).isoformat(timespec="milliseconds")
+        for first in range(0, events, array):
+            workspace = f"ws-{first // array * 7919 % self.workspaces}"
+            texts = [_event(n, workspace, time, n % 100) for n in range(first, first + array)]
+            yield workspace.encode(), (texts[0] if array == 1 else f"[{','.join(texts)}]").encode()
+
+
+def _event(number: int, workspace: str, time: str, quantity: int) -> str:
+    return (
+        f'{{"specversion":"1.0","id":"01JD3{number:012}","source":"collector/eu-1/{number % _SOURCES}","type":"usage.logs",'
+        f'"subject":"{workspace}","time":"{time}","data":{{"quantity":{quantity}}}}}'
+    )
+
+
+class Filler:
+    """Hands whole batches to the client; one record after the other would cost it several times as much."""
+
+    def __init__(self, producer: AIOKafkaProducer, topic: str, partition: int | None = None) -> None:
+        self._producer = producer
+        self._topic = topic
+        self._partition = partition
+        self._partitioner = DefaultPartitioner()
+        self._places: dict[bytes, int] = {}
+
+    async def put(self, records: Iterable[Record]) -> None:
+        """Send all; the client has them when this returns, and Kafka once the producer was flushed."""
+        builders: dict[int, Any] = {}
+        places = self._places
+        for key, value in records:
+            place = self._partition
+            if place is None:
+                place = places[key] if key in places else await self._place(key)
+            builder = builders.get(place)
+            if builder is None or builder.append(timestamp=None, key=key, value=value) is None:
+                if builder is not None:
+                    await self._producer.send_batch(builder, self._topic, partition=place)
+                builder = builders[place] = self._producer.create_batch()
+                builder.append(timestamp=None, key=key, value=value)
+        for place, builder in builders.items():
+            await self._producer.send_batch(builder, self._topic, partition=place)
+
+    async def _place(self, key: bytes) -> int:
+        partitions = sorted(await self._producer.partitions_for(self._topic))
+        place: int = self._partitioner(key, partitions, partitions)
+        self._places[key] = place
+        return place
+
+
+async def send_documents(settings: Settings, fleet: Fleet, quota: int) -> None:
+    """Bind the workspaces and sell the packages."""
+    async with AIOKafkaProducer(bootstrap_servers=settings.kafka, max_batch_size=_BATCH_BYTES) as producer:
+        await Filler(producer, settings.topic_prefix + WORKSPACES.name).put(fleet.bindings())
+        await Filler(producer, settings.topic_prefix + PACKAGES.name).put(fleet.packages(quota))
+
+
+@asynccontextmanager
+async def held_back(settings: Settings, records: Iterable[Record]) -> AsyncIterator[Callable[[], Awaitable[None]]]:
+    """Usage that is in Kafka already, in an open transaction: workers see all of it at once when what this yields is called."""
+    async with AIOKafkaProducer(
+        bootstrap_servers=settings.kafka, max_batch_size=_BATCH_BYTES, compression_type="lz4",
+        transactional_id=f"{settings.group}-load", transaction_timeout_ms=_TRANSACTION_MS,
+    ) as producer:  # fmt: skip
+        await producer.begin_transaction()
+        await Filler(producer, settings.topic_prefix + USAGE.name).put(records)
+        await producer.flush()
+        yield producer.commit_transaction
+
+
+async def pace(settings: Settings, workspaces: int, rate: int, seconds: int) -> float:
+    """Event n, of workspace n mod `workspaces` and quantity 1, is sent when it is due, n / `rate` after the begin (monotonic)."""
+    async with AIOKafkaProducer(
+        bootstrap_servers=settings.kafka, max_batch_size=_BATCH_BYTES, compression_type="lz4"
+    ) as producer:
+        filler, begin, sent = Filler(producer, settings.topic_prefix + USAGE.name), monotonic(), 0
+        while sent < rate * seconds:
+            due = min(int((monotonic() - begin) * rate) + 1, rate * seconds)
+            time = datetime.now(UTC).isoformat(timespec="milliseconds")
+            names = ((n, f"ws-{n % workspaces}") for n in range(sent, due))
+            await filler.put((name.encode(), _event(n, name, time, 1).encode()) for n, name in names)
+            sent = due
+            await asyncio.sleep(_TICK_SECONDS)
+        return begin
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{asyncio.run(pace(load_settings(), *map(int, sys.argv[1:])))}\n")
