@@ -21,6 +21,7 @@ from agents.settings import Settings
 from agents.transactions import Commit, Send
 from pipeline.admission import Refusal, split_array
 from pipeline.checkpoint import Checkpoint, Refused
+from pipeline.columns import rows_of
 from pipeline.days import MICROS_PER_SECOND, day_of
 from pipeline.duplicates import COUNTED
 from pipeline.law import LawBroken, ensure
@@ -87,7 +88,7 @@ class DrawdownStage:
                 raise
         with self._naming_the_account():
             self.ledger.fold_all(events)
-        self._events += sum(len(event.at) if isinstance(event, Usage) else 1 for _, event in events)
+        self._events += sum(rows_of(event) if isinstance(event, Usage) else 1 for _, event in events)
         if self._oldest_ms is None:
             self._oldest_ms = next((record.timestamp for record in records), None)
 

@@ -21,6 +21,7 @@ from agents.route import binding_parser, limits_of, package_parser
 from agents.settings import Settings
 from agents.topics import describe_topics
 from pipeline.admission import UNDECODABLE
+from pipeline.batches import batches
 from pipeline.checkpoint import Checkpoint
 from pipeline.days import MICROS_PER_SECOND
 from pipeline.duplicates import DUPLICATE
@@ -66,9 +67,9 @@ async def replay(settings: Settings, batch: int) -> Replayed:
     for partition in partitions:
         async for records in all_records(settings, topic, partition):
             for first in range(0, len(records), batch):
-                routed = router.route(partition, records[first : first + batch], now)
+                routed = router.route(records[first : first + batch], now)
                 outcomes.update(refusal.reason.value for refusal in routed.refusals)
-                ledger.fold_all((next(offsets), usage) for usage in routed.usages)
+                ledger.fold_all((next(offsets), usage) for usage in batches(partition, routed.rows))
     checkpoint = ledger.checkpoint(now)
     outcomes.update(refused.reason.value for refused in checkpoint.refused)
     for (_, outcome), events in checkpoint.outcomes.items():

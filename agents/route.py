@@ -18,6 +18,7 @@ from agents.registry import Registry
 from agents.settings import Settings
 from agents.transactions import Commit, Send
 from pipeline.admission import UNDECODABLE, Limits, Refusal, explain_document
+from pipeline.batches import Rows, batches
 from pipeline.days import MICROS_PER_SECOND, zone
 from pipeline.routing import TYPE_PREFIX, Router
 from schemas.alerting import AMOUNT_MAX, DECIMALS_MAX, THRESHOLDS_MAX, AlertRules
@@ -130,22 +131,29 @@ class UsageInlet(Inlet):
         super().__init__(settings, topic, partition)
         self._router = router
         self._registry = registry
+        self._rows: list[Rows] = []
 
     async def take(self, records: Sequence[Any]) -> None:
         """Route a chunk. If a workspace is unknown, read the registry up to now and route the chunk once more."""
         fresh = self._new(records)
         now = time.time_ns() // 1000
-        routed = self._router.route(self._partition, fresh, now)
+        routed = self._router.route(fresh, now)
         if any(refusal.reason is Reason.UNKNOWN_WORKSPACE for refusal in routed.refusals):
             known = self._registry.changes
             await self._registry.refresh()
             if self._registry.changes != known:
-                routed = self._router.route(self._partition, fresh, now)
-        for usage in routed.usages:
-            self._forward(usage)
+                routed = self._router.route(fresh, now)
+        self._rows += routed.rows
         for refusal in routed.refusals:
             self._refuse(refusal)
         self._events += routed.events
+
+    async def collect(self) -> Commit | None:
+        """Batches are made here, so that an account has one of them a commit and not one a chunk."""
+        for usage in batches(self._partition, self._rows):
+            self._forward(usage)
+        self._rows = []
+        return await super().collect()
 
 
 class DocumentInlet(Inlet):

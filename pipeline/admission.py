@@ -5,6 +5,7 @@ A refusal is a value with a stable code. The order of the checks is the preceden
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,6 +93,14 @@ def decode_event(value: bytes) -> UsageEvent | None:
     """The event, or None: then `explain` says why."""
     try:
         return _decoder.decode(value)
+    except UNDECODABLE:
+        return None
+
+
+def decode_all(values: Iterable[bytes]) -> list[UsageEvent] | None:
+    """The events of values that are one each, or None if any is not."""
+    try:
+        return list(map(_decoder.decode, values))
     except UNDECODABLE:
         return None
 

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from itertools import accumulate, chain
-from typing import Any
+from itertools import accumulate
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pipeline.account import Account
-from pipeline.duplicates import COUNTED, DAY_BASE, IDENTITY, Array, DuplicateMemory, contents_of
+from pipeline.batches import ROWS_MAX
+from pipeline.columns import COLUMNS, Array, rows_of
+from pipeline.duplicates import COUNTED, DAY_BASE, DuplicateMemory, contents_of
 from pipeline.law import ensure
-from pipeline.routing import ROWS_MAX
 from schemas.log import SeriesKey, Usage
 from schemas.wire import QUANTITY_MAX
 
 ensure(ROWS_MAX * QUANTITY_MAX < 2**63, "the sum of one batch fits into 64 bits")
 
 
-@dataclass(frozen=True, slots=True)
-class Gain:
+class Gain(NamedTuple):
     """What a batch adds to one series: the sum and the largest of `events` new quantities."""
 
     series: SeriesKey
@@ -31,8 +30,7 @@ class Gain:
     events: int
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(NamedTuple):
     """One batch after the memory of duplicates: gains, and (place in the batch, outcome) of what was known already."""
 
     account: Account
@@ -43,19 +41,19 @@ class Counted:
 
 def count(memory: DuplicateMemory, batches: Sequence[tuple[Account, Usage]]) -> Iterator[Counted]:
     """The batches in order. Every event of a batch is in exactly one gain, or in `known` (law 7)."""
-    lengths = [len(usage.at) for _, usage in batches]
+    lengths = [rows_of(usage) for _, usage in batches]
     widths = [len(usage.series) for _, usage in batches]
     total, width = sum(lengths), sum(widths)
     bases = [0, *accumulate(widths)]
     names = [name for _, usage in batches for name in usage.series]
 
-    def column(of: Callable[[Usage], list[int]]) -> Array:
-        return np.fromiter(chain.from_iterable(of(usage) for _, usage in batches), np.int64, total)
+    def joined(name: str) -> Array:
+        found: Array = np.frombuffer(b"".join([getattr(usage, name) for _, usage in batches]), COLUMNS[name])
+        ensure(len(found) == total, "the columns of a batch have equal length", name, len(found), total)
+        return found
 
-    places = column(lambda u: u.at) + np.repeat(np.array(bases[:-1], np.int64), lengths)
-    quantities, micros = column(lambda u: u.quantities), column(lambda u: u.micros)
-    identities = np.frombuffer(b"".join([usage.identities for _, usage in batches]), IDENTITY)
-    ensure(len(identities) == total, "an identity for every event", len(identities), total)
+    places = joined("at") + np.repeat(np.array(bases[:-1], np.int64), lengths)
+    quantities, micros, identities = joined("quantities"), joined("micros"), joined("identities")
     seeds = np.fromiter(map(_seed, names), np.uint64, width)
     days = np.fromiter((name[1].toordinal() - DAY_BASE for name in names), np.uint16, width)
     outcomes = memory.admit(identities, contents_of(seeds[places], quantities, micros), days[places])

@@ -5,9 +5,14 @@ Instants are integers: microseconds since 1970-01-01T00:00Z. A day may last 23, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from typing import Any
 from zoneinfo import ZoneInfo
+
+import numpy as np
+import numpy.typing as npt
 
 MICROS_PER_SECOND = 1_000_000
 MICROS_PER_MINUTE = 60 * MICROS_PER_SECOND
@@ -21,6 +26,15 @@ def to_micros(instant: datetime) -> int:
     """Microseconds since the epoch of an aware datetime, exactly."""
     since = instant - _EPOCH
     return (since.days * 86_400 + since.seconds) * MICROS_PER_SECOND + since.microseconds
+
+
+def all_to_micros(instants: Iterable[datetime]) -> npt.NDArray[Any]:
+    """The same of many at once."""
+    since = [instant - _EPOCH for instant in instants]
+    days, seconds = np.array([s.days for s in since], np.int64), np.array([s.seconds for s in since], np.int64)
+    micros: npt.NDArray[Any] = np.array([s.microseconds for s in since], np.int64)
+    micros += (days * 86_400 + seconds) * MICROS_PER_SECOND
+    return micros
 
 
 def to_instant(micros: int) -> datetime:

@@ -9,21 +9,18 @@ An entry is 22 bytes in a log in order of arrival, and 4 bytes in a hash index (
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from hashlib import blake2b
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from pipeline.columns import Array
 from pipeline.law import ensure
 
 #: Outcomes of an event that reached the ledger.
 COUNTED, DUPLICATE, CONFLICT = 0, 1, 2
 
-Array = npt.NDArray[Any]
-
 _DIGEST = 16
-IDENTITY = np.dtype([("low", "<u8"), ("high", "<u8")])
 #: One remembered identity; also the format of a state entry. `day` counts from `DAY_BASE`.
 ENTRY = np.dtype([("low", "<u8"), ("high", "<u8"), ("day", "<u2"), ("content", "<u4")])
 #: 2020-01-01; two bytes then hold the days up to the year 2199.
@@ -36,9 +33,21 @@ _BLOCK = 1 << 18
 _MIX_QUANTITY, _MIX_TIME = np.uint64(0x9E37_79B9_7F4A_7C15), np.uint64(0xBF58_476D_1CE4_E5B9)
 
 
-def identity_of(account_prefix: str, source: str, identity: str) -> bytes:
-    """16 bytes of (account, source, id). Lengths are part of the text, so no two identities share a text."""
-    return blake2b(f"{account_prefix}{len(source)}:{source}{identity}".encode(), digest_size=_DIGEST).digest()
+def identities_of(prefixes: Iterable[str], sources: Iterable[str], ids: Iterable[str]) -> bytes:
+    """16 bytes an event of (account, source, id); `prefix` = `account_prefix` of its account.
+
+    Lengths are part of the text, so no two identities share a text.
+    """
+    texts = [
+        f"{prefix}{len(source)}:{source}{one}".encode()
+        for prefix, source, one in zip(prefixes, sources, ids, strict=True)
+    ]
+    return b"".join([blake2b(text, digest_size=_DIGEST).digest() for text in texts])
+
+
+def account_prefix(account: str) -> str:
+    """What the texts of all identities of an account begin with."""
+    return f"{len(account)}:{account}"
 
 
 def contents_of(seeds: Array, quantities: Array, micros: Array) -> Array:

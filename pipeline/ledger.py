@@ -13,14 +13,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 
-import msgspec
+import numpy as np
 
 from pipeline.account import Account, Day, digest_of
 from pipeline.changes import Changes
 from pipeline.checkpoint import Checkpoint, Refused
+from pipeline.columns import column, position, select
 from pipeline.counting import Gain, count
 from pipeline.days import day_of
-from pipeline.duplicates import COUNTED, DUPLICATE, IDENTITY, DuplicateMemory
+from pipeline.duplicates import COUNTED, DUPLICATE, DuplicateMemory
 from pipeline.entries import (
     Entry,
     account_entry,
@@ -107,27 +108,19 @@ class Ledger:
                 self._add(account, gain)
             self._uncounted(account, usage, counted.known)
             if usage.at:
-                last = usage.offsets[-1], usage.indexes[-1]
+                last = position(usage, -1)
                 account.passed[usage.partition] = max(last, account.passed.get(usage.partition, last))
 
     def _without_late(self, event: Usage) -> Usage:
         """The batch without the events of days that the state has dropped; they are refused."""
         if all(day >= self.floor for _, day, _, _ in event.series):
             return event
-        kept = []
-        for i, place in enumerate(event.at):
-            if event.series[place][1] >= self.floor:
-                kept.append(i)
-            else:
-                position = event.partition, event.offsets[i], event.indexes[i]
-                message = f"{event.series[place][1]} is past the horizon of the ledger"
-                self._refused.append(Refused(*position, Reason.TOO_LATE, message))
-        columns = {
-            name: [getattr(event, name)[i] for i in kept]
-            for name in ("at", "quantities", "micros", "offsets", "indexes")
-        }
-        identities = b"".join(event.identities[i * IDENTITY.itemsize : (i + 1) * IDENTITY.itemsize] for i in kept)
-        return msgspec.structs.replace(event, identities=identities, **columns)
+        late_series = np.array([day < self.floor for _, day, _, _ in event.series])
+        late = late_series[column(event, "at")]
+        for row in np.flatnonzero(late).tolist():
+            message = f"{event.series[column(event, 'at')[row]][1]} is past the horizon of the ledger"
+            self._refused.append(Refused(event.partition, *position(event, row), Reason.TOO_LATE, message))
+        return select(event, ~late)
 
     def _add(self, account: Account, gain: Gain) -> None:
         workspace, when, meter, retention_days = gain.series
@@ -149,9 +142,11 @@ class Ledger:
         """
         passed = account.passed.get(event.partition, (-1, -1))
         message = "the identity (source, id) was counted with another content"
-        for i, outcome in known:
-            _, when, meter, _ = event.series[event.at[i]]
-            if (event.offsets[i], event.indexes[i]) <= passed:
+        at = column(event, "at")
+        for row, outcome in known:
+            _, when, meter, _ = event.series[at[row]]
+            stood = position(event, row)
+            if stood <= passed:
                 continue
             day = account.touch(self._catalog, when, meter)
             if outcome == DUPLICATE:
@@ -159,8 +154,7 @@ class Ledger:
                 self._outcomes[meter, DUPLICATE] += 1
             else:
                 day.conflicts += 1
-                position = event.partition, event.offsets[i], event.indexes[i]
-                self._refused.append(Refused(*position, Reason.CONFLICTING_DUPLICATE, message))
+                self._refused.append(Refused(event.partition, *stood, Reason.CONFLICTING_DUPLICATE, message))
 
     def checkpoint(self, at_micros: int) -> Checkpoint:
         """What changed since the last checkpoint; `at_micros` is the worker's clock, which only dates outputs."""

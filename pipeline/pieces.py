@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pipeline.duplicates import ENTRY, Array, DuplicateMemory
+from pipeline.columns import Array
+from pipeline.duplicates import ENTRY, DuplicateMemory
 from pipeline.entries import Entry, ids_entry
 
 _MERGE = 32

@@ -1,35 +1,39 @@
-"""Routing: from usage records to batches per account; the hot path of the meter.
+"""Routing: from usage records to rows for batches per account; the hot path of the meter.
 
-A record is one event, or an array of events, of a workspace. Every event ends in a batch or as a `Refusal`.
+A record is one event, or an array of events, of a workspace. Every event ends as a row or as a `Refusal`.
+
+Events go through in blocks, column by column: what is checked for each of them is one array operation a block. An event that does
+not pass them takes the careful path, which knows why.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import timedelta
+from itertools import repeat
 from typing import Protocol
 
-from pipeline.admission import Limits, Refusal, decode_event, decode_events, explain, is_json, split_array
-from pipeline.days import MICROS_PER_DAY, day_bounds, day_of, to_micros
-from pipeline.duplicates import identity_of
-from pipeline.law import ensure
+import numpy as np
+
+from pipeline.admission import Limits, Refusal, decode_all, decode_event, decode_events, explain, is_json, split_array
+from pipeline.batches import Rows
+from pipeline.columns import IDENTITY, Array
+from pipeline.days import MICROS_PER_DAY, all_to_micros, day_of
+from pipeline.duplicates import identities_of
+from pipeline.series import UNKNOWN, SeriesTable
 from schemas.catalog import Catalog
-from schemas.log import RoutedUsage, SeriesKey, Usage
 from schemas.reasons import Reason
 from schemas.wire import QUANTITY_MAX, UsageEvent, WorkspaceBinding
 
 #: What precedes the meter in the type of an event.
 TYPE_PREFIX = "usage."
-#: Open series kept between chunks; beyond it the cache starts afresh, which costs time and changes nothing.
+#: Series kept between chunks; beyond it the table starts afresh, which costs time and changes nothing.
 _SERIES_MAX = 1_000_000
-#: Events in one batch: with the longest source and id, all escaped, they stay below `MESSAGE_BYTES_MAX`.
-ROWS_MAX = 5_000
+#: Events that are decoded before the first of them is used: more would fall out of the processor's cache meanwhile.
+_BLOCK = 1_000
 #: `index` of an event that is a record of its own.
 SINGLE = -1
-
-#: Place of the series in the batch, quantity, micros, offset, index, identity, source, id.
-_Row = tuple[int, int, int, int, int, bytes, str, str]
 
 
 class Record(Protocol):
@@ -49,70 +53,42 @@ class Record(Protocol):
 
 
 @dataclass(slots=True)
-class _Batch:
-    """What a chunk has for one account so far."""
+class Routed:
+    """What a chunk became: `events` = all rows + the refusals."""
 
-    account: str
-    series: list[SeriesKey] = field(default_factory=list)
-    rows: list[_Row] = field(default_factory=list)
+    rows: list[Rows] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
 
-    def usages(self, partition: int) -> Iterator[Usage]:
-        """The rows as columns, in batches that fit into a record whatever the names in them."""
-        for first in range(0, len(self.rows), ROWS_MAX):
-            yield self._usage(partition, self.rows[first : first + ROWS_MAX])
-
-    def _usage(self, partition: int, rows: list[_Row]) -> Usage:
-        at, quantities, micros, offsets, indexes, identities, sources, ids = map(list, zip(*rows, strict=True))
-        return RoutedUsage(
-            self.account, partition, self.series, at, quantities, micros, offsets, indexes, b"".join(identities),
-            sources, ids,
-        )  # fmt: skip
-
-
-def _nowhere(row: _Row) -> None:
-    """Where rows of a series go that is not open in a chunk: `chunk` says so before."""
-    ensure(False, "a series is opened before it takes rows", row)
+    @property
+    def events(self) -> int:
+        """How many events the chunk had."""
+        return sum(len(rows.ids) for rows in self.rows) + len(self.refusals)
 
 
 @dataclass(slots=True)
-class _Series:
-    """A series of one day. It keeps the day's bounds, which spares a look-up in the calendar per event.
+class _Block:
+    """Decoded events of a chunk, in order: each with its record, and its index there."""
 
-    `chunk`, `place` and `append` are of the chunk that met it last: its place in the batch, and the batch's rows.
-    """
+    events: list[UsageEvent] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    indexes: list[int] = field(default_factory=list)
 
-    account: str
-    prefix: str
-    key: bytes
-    name: SeriesKey
-    start: int
-    end: int
-    chunk: int = -1
-    place: int = 0
-    append: Callable[[_Row], None] = _nowhere
-
-
-@dataclass(frozen=True, slots=True)
-class Routed:
-    """What a chunk became: `events` = the events of all batches + the refusals."""
-
-    usages: list[Usage]
-    refusals: list[Refusal]
-    events: int
+    def add(self, events: Sequence[UsageEvent], record: Record, first: int) -> None:
+        """Neighbouring events of one record."""
+        self.events += events
+        self.records += [record] * len(events)
+        self.indexes += range(first, first + len(events))
 
 
 class Router:
-    """Validates events and groups them by account and series. `bind` and `unbind` keep its registry."""
+    """Validates events and finds their series. `bind` and `unbind` keep its registry."""
 
     def __init__(self, catalog: Catalog, limits: Limits) -> None:
         self._catalog = catalog
         self._limits = limits
         self._bindings: dict[str, WorkspaceBinding] = {}
-        self._open: dict[tuple[str, str, int | None], _Series] = {}
-        self._other_days: dict[tuple[str, str, int | None, date], _Series] = {}
-        self._batches: dict[str, _Batch] = {}
-        self._chunk = 0
-        self._refusals: list[Refusal] = []
+        self._table = SeriesTable(limits.horizon_days)
+        self._routed = Routed()
         self._now = self._latest = 0
         self._split: tuple[Record, list[bytes]] | None = None
 
@@ -132,65 +108,44 @@ class Router:
         self._forget()
 
     def _forget(self) -> None:
-        self._open.clear()
-        self._other_days.clear()
+        """A table of its own for what comes: rows that were routed before keep theirs."""
+        self._table = SeriesTable(self._limits.horizon_days)
 
-    def route(self, partition: int, records: Iterable[Record], now_micros: int) -> Routed:
-        """The batches and refusals of one chunk of a usage partition; `now_micros` is the worker's clock."""
+    def route(self, records: Sequence[Record], now_micros: int) -> Routed:
+        """The rows and refusals of one chunk of a usage partition; `now_micros` is the worker's clock."""
         self._now, self._latest = now_micros, now_micros + self._limits.future_micros
-        if len(self._open) + len(self._other_days) > _SERIES_MAX:
+        if len(self._table) > _SERIES_MAX:
             self._forget()
-        bytes_max, take = self._limits.record_bytes, self._take
-        for record in records:
-            value = record.value or b""
-            event = decode_event(value) if len(value) <= bytes_max else None
-            if event is None:
-                self._unusual(record, value)
+        self._routed, self._split = Routed(), None
+        for first in range(0, len(records), _BLOCK):
+            block = records[first : first + _BLOCK]
+            values = [record.value or b"" for record in block]
+            events = decode_all(values) if max(map(len, values)) <= self._limits.record_bytes else None
+            if events is None:
+                self._one_by_one(block, values)
             else:
-                take(event, record, SINGLE)
-        return self._collect(partition)
+                self._admit(_Block(events, list(block), [SINGLE] * len(events)))
+        return self._routed
 
-    def _take(self, event: UsageEvent, record: Record, index: int) -> None:
-        """The hot path: an event of an open series goes straight to its batch, any other takes the careful path."""
-        data, micros, key, source = event.data, to_micros(event.time), record.key, event.source
-        series = self._open.get((event.subject, event.type, data.retention_days))
-        if (
-            series is None
-            or not series.start <= micros < series.end
-            or micros > self._latest
-            or not 0 <= data.quantity <= QUANTITY_MAX
-            or (key is not None and key != series.key)
-            or series.chunk != self._chunk
-        ):
-            self._one(event, micros, record, index)
-            return
-        identity = identity_of(series.prefix, source, event.id)
-        series.append((series.place, data.quantity, micros, record.offset, index, identity, source, event.id))
+    def _one_by_one(self, records: Iterable[Record], values: Iterable[bytes]) -> None:
+        """A block with records that are no single valid event: arrays, too large, or malformed."""
+        block = _Block()
+        for record, value in zip(records, values, strict=True):
+            event = decode_event(value) if len(value) <= self._limits.record_bytes else None
+            if event is not None:
+                block.add([event], record, SINGLE)
+            else:
+                self._unusual(record, value, block)
+            if len(block.events) >= _BLOCK:
+                self._admit(block)
+                block = _Block()
+        self._admit(block)
 
-    def _collect(self, partition: int) -> Routed:
-        events = len(self._refusals) + sum(len(batch.rows) for batch in self._batches.values())
-        routed = Routed(
-            [usage for batch in self._batches.values() for usage in batch.usages(partition)], self._refusals, events
-        )
-        self._batches, self._refusals, self._split = {}, [], None
-        self._chunk += 1
-        return routed
-
-    def _open_in_chunk(self, series: _Series) -> None:
-        """Give the series its place in the batch of its account."""
-        batch = self._batches.get(series.account)
-        if batch is None:
-            batch = self._batches[series.account] = _Batch(series.account)
-        series.chunk, series.place, series.append = self._chunk, len(batch.series), batch.rows.append
-        batch.series.append(series.name)
-
-    def _unusual(self, record: Record, value: bytes) -> None:
-        """A record that is no single valid event: an array, too large, or malformed."""
+    def _unusual(self, record: Record, value: bytes, block: _Block) -> None:
         if len(value) > self._limits.record_bytes:
             self._refuse(Reason.RECORD_TOO_LARGE, f"{len(value)} bytes", record, b"", None)
         elif (all_good := decode_events(value)) is not None and len(all_good) <= self._limits.record_events:
-            for index, event in enumerate(all_good):
-                self._take(event, record, index)
+            block.add(all_good, record, 0)
         elif (elements := split_array(value)) is None:
             self._refuse(*explain(value), record, value, None)
         elif not (valid := is_json(value))[0]:
@@ -198,33 +153,61 @@ class Router:
         elif len(elements) > self._limits.record_events:
             self._refuse(Reason.RECORD_TOO_LARGE, f"an array of {len(elements)} events", record, b"", None)
         else:
-            self._array(elements, record)
+            for index, element in enumerate(elements):
+                event = decode_event(element)
+                if event is None:
+                    self._refuse(*explain(element), record, element, index)
+                else:
+                    block.add([event], record, index)
 
-    def _array(self, elements: Sequence[bytes], record: Record) -> None:
-        for index, element in enumerate(elements):
-            event = decode_event(element)
-            if event is None:
-                self._refuse(*explain(element), record, element, index)
-            else:
-                self._take(event, record, index)
+    def _admit(self, block: _Block) -> None:
+        """The hot path: rows of all events whose series is known and whose figures are in bounds; the others one by one."""
+        events, data = block.events, [event.data for event in block.events]
+        namings = zip(
+            [record.key for record in block.records],
+            [event.subject for event in events],
+            [event.type for event in events],
+            [one.retention_days for one in data],
+            strict=True,
+        )
+        numbers = np.fromiter(map(self._table.numbers.get, namings, repeat(UNKNOWN)), np.int64, len(events))
+        micros = all_to_micros([event.time for event in events])
+        quantities = _bounded([one.quantity for one in data])
+        good = self._table.holds(numbers, micros, self._now) & (micros <= self._latest)
+        good &= (quantities >= 0) & (quantities <= QUANTITY_MAX)
+        for place in np.flatnonzero(~good).tolist():
+            numbers[place] = self._carefully(
+                events[place], int(micros[place]), block.records[place], block.indexes[place]
+            )
+        sources, ids = [event.source for event in events], [event.id for event in events]
+        offsets = np.array([record.offset for record in block.records], np.int64)
+        indexes = np.array(block.indexes, np.int64)
+        kept = np.flatnonzero(numbers != UNKNOWN)
+        if len(kept) < len(events):
+            numbers, quantities, micros, offsets, indexes = (
+                column[kept] for column in (numbers, quantities, micros, offsets, indexes)
+            )
+            sources, ids = ([texts[place] for place in kept.tolist()] for texts in (sources, ids))
+        if ids:
+            prefixes = map(self._table.prefixes.__getitem__, numbers.tolist())
+            identities = np.frombuffer(identities_of(prefixes, sources, ids), IDENTITY)
+            self._routed.rows.append(
+                Rows(self._table, numbers, quantities, micros, offsets, indexes, identities, sources, ids)
+            )
 
     def _refuse(self, reason: Reason, message: str, record: Record, value: bytes, index: int | None) -> None:
-        self._refusals.append(Refusal(reason, message, value, record.offset, index, record.key))
+        self._routed.refusals.append(Refusal(reason, message, value, record.offset, index, record.key))
 
-    def _one(self, event: UsageEvent, micros: int, record: Record, index: int) -> None:
-        """The careful path: every check in the order of precedence, then the row goes to its series."""
+    def _carefully(self, event: UsageEvent, micros: int, record: Record, index: int) -> int:
+        """Every check in the order of precedence; the number of the series, or `UNKNOWN` after a refusal."""
         found = self._series_or_reason(event, micros, record.key)
-        if isinstance(found, _Series):
-            if found.chunk != self._chunk:
-                self._open_in_chunk(found)
-            identity = identity_of(found.prefix, event.source, event.id)
-            found.append(
-                (found.place, event.data.quantity, micros, record.offset, index, identity, event.source, event.id)
-            )
-        elif index == SINGLE:
+        if isinstance(found, int):
+            return found
+        if index == SINGLE:
             self._refuse(*found, record, record.value or b"", None)
         else:
             self._refuse(*found, record, self._elements(record)[index], index)
+        return UNKNOWN
 
     def _elements(self, record: Record) -> list[bytes]:
         """The elements of an array as their own bytes; kept for the next refusal out of the same record."""
@@ -232,7 +215,7 @@ class Router:
             self._split = record, split_array(record.value or b"") or []
         return self._split[1]
 
-    def _series_or_reason(self, event: UsageEvent, micros: int, key: bytes | None) -> _Series | tuple[Reason, str]:
+    def _series_or_reason(self, event: UsageEvent, micros: int, key: bytes | None) -> int | tuple[Reason, str]:
         quantity, workspace = event.data.quantity, event.subject
         meter = (
             self._catalog.meters.get(event.type.removeprefix(TYPE_PREFIX))
@@ -263,24 +246,13 @@ class Router:
         day = day_of(micros, binding.time_zone)
         if day < day_of(self._now, binding.time_zone) - timedelta(days=self._limits.horizon_days):
             return Reason.TOO_LATE, f"$.time: {day} is past the horizon of {self._limits.horizon_days} days"
-        return self._series(event, binding, meter.key, retention, day)
+        naming = key, workspace, event.type, event.data.retention_days
+        return self._table.number_of(naming, (workspace, day, meter.key, retention), binding)
 
-    def _series(self, event: UsageEvent, binding: WorkspaceBinding, meter: str, retention: int, day: date) -> _Series:
-        """The series of this day; the newest day of a series is the one that the hot path looks for."""
-        cached = (event.subject, event.type, event.data.retention_days)
-        current = self._open.get(cached)
-        if current is not None and current.name[1] == day:
-            return current
-        other = self._other_days.get((*cached, day))
-        if other is not None:
-            return other
-        start, end = day_bounds(day, binding.time_zone)
-        workspace, prefix = event.subject, f"{len(binding.account)}:{binding.account}"
-        series = _Series(binding.account, prefix, workspace.encode(), (workspace, day, meter, retention), start, end)
-        if current is None or current.name[1] < day:
-            self._open[cached] = series
-            if current is not None:
-                self._other_days[*cached, current.name[1]] = current
-        else:
-            self._other_days[*cached, day] = series
-        return series
+
+def _bounded(quantities: list[int]) -> Array:
+    """The quantities; one that no 64 bits hold as one that is out of bounds too."""
+    try:
+        return np.array(quantities, np.int64)
+    except OverflowError:
+        return np.array([min(max(quantity, -1), QUANTITY_MAX + 1) for quantity in quantities], np.int64)

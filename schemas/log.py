@@ -23,19 +23,20 @@ SeriesKey = tuple[str, date, str, int]
 class Usage(Struct, frozen=True, tag="usage", tag_field="kind"):
     """A batch of valid usage events of one account out of one partition of the usage topic, in arrival order.
 
-    This is what the fold reads of it. The event columns have equal length: `at` is the event's place in `series`, `micros` its
-    own time in microseconds since the epoch (UTC); `offsets` and `indexes` say where it stood in the usage topic (index -1: a
-    record of its own). `identities` has 16 bytes an event: BLAKE2b-128 of (account, source, id).
+    This is what the fold reads of it. The event columns have one little-endian number an event, and stand in base64 in the JSON:
+    `at` (16 bits) is the event's place in `series`; `quantities` (64 bits); `micros` (64 bits) its own time in microseconds
+    since the epoch (UTC); `offsets` (64 bits) and `indexes` (32 bits) say where it stood in the usage topic (index -1: a record
+    of its own); `identities` (128 bits) is BLAKE2b of (account, source, id).
     """
 
     account: str
     partition: int
     series: list[SeriesKey]
-    at: list[int]
-    quantities: list[int]
-    micros: list[int]
-    offsets: list[int]
-    indexes: list[int]
+    at: bytes
+    quantities: bytes
+    micros: bytes
+    offsets: bytes
+    indexes: bytes
     identities: bytes
 
 

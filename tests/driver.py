@@ -10,10 +10,13 @@ from datetime import date, datetime
 from typing import Any, TypeVar
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 from oracle import Answer
 from pipeline.admission import Limits
+from pipeline.batches import batches
+from pipeline.columns import COLUMNS
 from pipeline.days import to_micros
 from pipeline.ledger import Ledger
 from pipeline.routing import Router
@@ -28,6 +31,11 @@ T = TypeVar("T")
 GRACE = 3_600_000_000
 LIMITS = Limits(4 << 20, 10_000, 600_000_000, 35)
 Record = namedtuple("Record", "offset key value")
+
+
+def packed(**columns: list[Any]) -> dict[str, bytes]:
+    """The event columns of a usage batch."""
+    return {name: np.array(values, COLUMNS[name]).tobytes() for name, values in columns.items()}
 
 
 class Core:
@@ -80,10 +88,10 @@ class Core:
 
     def send(self, records: Iterable[tuple[int, int, bytes | None, bytes]]) -> None:
         """Route one chunk of usage records."""
-        routed = self.router.route(0, [Record(o, k, v) for _, o, k, v in records], self.now)
+        routed = self.router.route([Record(o, k, v) for _, o, k, v in records], self.now)
         for refusal in routed.refusals:
             self.view.outcomes[str(refusal.reason)] += 1
-        self.log += map(encode_account_event, routed.usages)
+        self.log += map(encode_account_event, batches(0, routed.rows))
 
     def fold(self, upto: int | None = None) -> None:
         """Fold what is in the log."""

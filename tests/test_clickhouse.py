@@ -20,6 +20,7 @@ from agents.errors import CommandError
 from agents.local.services import Services
 from agents.migrate import migrate, pending
 from agents.settings import Settings
+from driver import packed
 from schemas.log import AccountEvent, Correction, RoutedUsage, encode_account_event
 from schemas.wire import (
     Alert,
@@ -115,12 +116,20 @@ def versions(version: int) -> list[tuple[str, bytes]]:
     ]
 
 
+#: A batch as it was before its columns became binary.
+LISTS = b"""{"kind": "usage", "account": "a", "partition": 0, "series": [["w", "2026-11-24", "logs", 30]], "at": [0],
+"quantities": [1], "micros": [1795514400000001], "offsets": [1], "indexes": [0], "sources": ["s"], "ids": ["i1"]}"""
+
+
 def usage(version: int) -> RoutedUsage:
     """A batch of two events."""
+    columns = packed(
+        at=[0, 1], quantities=[version, 10**15], micros=[1_795_514_400_000_000 + version] * 2,
+        offsets=[version, version], indexes=[0, -1], identities=[(0, 0), (0, 0)],
+    )  # fmt: skip
     return RoutedUsage(
-        "a", 0, [("w", DAY, "logs", 30), ("v", DAY, "hosts", 0)], [0, 1], [version, 10**15],
-        [1_795_514_400_000_000 + version] * 2, [version, version], [0, 1], bytes(32), ["s", "s"],
-        [f"i{version}", f"j{version}"],
+        "a", 0, [("w", DAY, "logs", 30), ("v", DAY, "hosts", 0)],
+        **columns, sources=["s", "s"], ids=[f"i{version}", f"j{version}"],
     )  # fmt: skip
 
 
@@ -160,11 +169,11 @@ def test_usage_events_know_their_place_in_the_log(settings: Settings, monkeypatc
     with monkeypatch.context() as before:
         before.setattr(migrations, "_scripts", lambda: scripts[:4])
         old = Tables(settings)
-        old.insert("usage_landing", [encode_account_event(usage(1))])
-    assert migrate(settings) == [name for name, _ in scripts[4:]]
-    old.insert("usage_landing", [placed(usage(1), 5), placed(usage(2), 6), placed(usage(2), 6)])
+        old.insert("usage_landing", [LISTS])
     for _, text in scripts[4:]:
+        migrations._apply(old.client, text)
         migrations._apply(old.client, text)  # a migration that was cut off comes again
+    old.insert("usage_landing", [placed(usage(1), 5), placed(usage(2), 6), placed(usage(2), 6)])
     rows = old.rows("SELECT id, log_offset FROM usage_events FINAL WHERE workspace = 'w' ORDER BY log_offset")
     assert rows == [("i1", 0), ("i1", 5), ("i2", 6)]
     old.client.close()

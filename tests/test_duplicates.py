@@ -8,7 +8,8 @@ import random
 import numpy as np
 import pytest
 
-from pipeline.duplicates import CONFLICT, COUNTED, DAY_BASE, DUPLICATE, ENTRY, IDENTITY, DuplicateMemory
+from pipeline.columns import IDENTITY
+from pipeline.duplicates import CONFLICT, COUNTED, DAY_BASE, DUPLICATE, ENTRY, DuplicateMemory
 from pipeline.pieces import Pieces
 
 DAY = DAY_BASE + 2_500

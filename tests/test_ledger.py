@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from driver import CATALOG, Core, essence, run
+from driver import CATALOG, Core, essence, packed, run
 from oracle import answer
 from pipeline.law import LawBroken
 from pipeline.ledger import Ledger
@@ -133,7 +133,8 @@ def test_a_broken_law_stops() -> None:
     """A total that falls by usage is a breach, not a log line."""
     ledger = Ledger(CATALOG, 35)
     day = NOW.date()
-    good = Usage("a", 0, [("w", day, "logs", 14)], [0], [5], [1], [0], [-1], bytes(16))
+    one = packed(at=[0], quantities=[5], micros=[1], offsets=[0], indexes=[-1], identities=[(0, 0)])
+    good = Usage("a", 0, [("w", day, "logs", 14)], **one)
     ledger.fold(0, good)
     ledger.accounts["a"].days[day].published["logs"].overage["w", 14] = 99  # type: ignore[index]
     with pytest.raises(LawBroken, match="law 5"):

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driver import Core
-from pipeline.routing import ROWS_MAX
+from driver import Core, Record
+from pipeline.batches import ROWS_MAX
 from schemas.topics import MESSAGE_BYTES_MAX
 from world import binding, event
 
@@ -110,6 +110,39 @@ def test_an_array_is_as_good_as_its_events() -> None:
     assert outcome(b"[]") == {}
     assert outcome(json.dumps([GOOD] * 10_001).encode()) == {"record_too_large": 1}
     assert outcome(b" " * (4 << 20) + RAW) == {"record_too_large": 1}
+
+
+def test_neighbours_change_nothing() -> None:
+    """Whatever stands beside a record in a chunk, it ends as it does alone: halves of events never become one."""
+    half = len(RAW) // 2
+    odd = [
+        *POISON.values(),
+        RAW[:half],
+        RAW[half:],
+        RAW + b"\n" + RAW,
+        b"\n",
+        b"[" + RAW,
+        RAW + b"]",
+        b"[" + RAW + b"]",
+        b"[]",
+        b",",
+    ]
+    good = [json.dumps(GOOD | {"id": f"n{n}"}).encode() for n in range(2_100)]
+    values = [value for pair in zip(odd, good, strict=False) for value in pair] + good[len(odd) :]
+    records = [Record(offset, b"A", value) for offset, value in enumerate(values)]
+    core = Core(NOW)
+    core.bind([binding("A", "acct", "America/New_York")])
+    whole = [core.router.route(records, core.now)]
+    alone = [core.router.route([record], core.now) for record in records]
+    refused = [
+        sorted((r for one in routed for r in one.refusals), key=lambda r: (r.offset, r.index or 0))
+        for routed in (whole, alone)
+    ]
+    assert refused[0] == refused[1]
+    rows = [{(r.offsets[i], r.indexes[i], r.ids[i], r.quantities[i], r.micros[i]) for one in routed for r in one.rows
+             for i in range(len(r.ids))} for routed in (whole, alone)]  # fmt: skip
+    assert rows[0] == rows[1]
+    assert len(rows[0]) == len(good) + 1
 
 
 def test_an_array_of_a_million_is_one_dead_letter() -> None:

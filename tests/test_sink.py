@@ -14,6 +14,7 @@ from agents.clickhouse import INSERT_SETTINGS
 from agents.migrate import migrate
 from agents.sink import RowRefused, Sink
 from conftest import Meter
+from driver import packed
 from schemas.log import Bound, Correction, RoutedUsage, encode_account_event
 from schemas.wire import WorkspaceBinding
 
@@ -84,9 +85,12 @@ def test_of_account_events_usage_and_corrections_go_in_with_their_place(meter: M
     """Bindings have no rows. The offsets are those of the log, whatever lies between."""
     bound = WorkspaceBinding("w", "a")
     day, at = date(2026, 11, 24), datetime(2026, 11, 24, 10, tzinfo=UTC)
+    columns = packed(
+        at=[0], quantities=[7], micros=[1_795_514_400_000_000], offsets=[3], indexes=[-1], identities=[(0, 0)]
+    )
     events = [
         Bound("a", bound),
-        RoutedUsage("a", 0, [("w", day, "logs", 30)], [0], [7], [1_795_514_400_000_000], [3], [-1], bytes(16), ["s"], ["i"]),
+        RoutedUsage("a", 0, [("w", day, "logs", 30)], **columns, sources=["s"], ids=["i"]),
         Bound("a", bound),
         Correction("a", "c", day, "w", "logs", 30, -7, "a reason", "an operator", at),
     ]  # fmt: skip

@@ -86,10 +86,10 @@ class Ingest:
         refused = [_refused(refusal) for refusal in routed.refusals]
         elements = split_array(value) or []
         accepted: dict[str, list[bytes]] = {}
-        for usage in routed.usages:
-            for place, index in zip(usage.at, usage.indexes, strict=True):
-                workspace = usage.series[place][0]
-                if not key.may(usage.account):
+        for rows in routed.rows:
+            for number, index in zip(rows.series.tolist(), rows.indexes.tolist(), strict=True):
+                workspace = rows.table.names[number][0]
+                if not key.may(rows.table.account(number)):
                     message = f"$.subject: {workspace!r} is not bound to an account"
                     refused.append(Refused(_index(index), Reason.UNKNOWN_WORKSPACE, message))
                     continue
@@ -105,7 +105,7 @@ class Ingest:
         await self._writer.write(topic, records)
 
     def _route(self, value: bytes) -> Routed:
-        return self._router.route(0, [_Record(0, None, value)], time.time_ns() // 1000)
+        return self._router.route([_Record(0, None, value)], time.time_ns() // 1000)
 
 
 def _refused(refusal: Refusal) -> Refused:

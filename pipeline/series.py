@@ -1,0 +1,84 @@
+"""The series that routing has met, numbered: what the hot path has to know of each stands in arrays, by number."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from functools import lru_cache
+
+import numpy as np
+
+from pipeline.columns import Array
+from pipeline.days import day_bounds
+from pipeline.duplicates import account_prefix
+from schemas.log import SeriesKey
+from schemas.wire import WorkspaceBinding
+
+#: The number of a series that is not known.
+UNKNOWN = -1
+#: How an event names its series: the record's key, subject, type, and retention in days (None: the workspace's default).
+Naming = tuple[bytes | None, str, str, int | None]
+
+
+class SeriesTable:
+    """Grows only: a number means the same for as long as the table is held. `len` is how many.
+
+    `numbers` leads from a naming to the newest day of its series. A naming is there only if its key is right.
+    """
+
+    def __init__(self, horizon_days: int) -> None:
+        self.numbers: dict[Naming, int] = {}
+        self.names: list[SeriesKey] = []
+        self.prefixes: list[str] = []
+        self.accounts: list[str] = []
+        self._by_name: dict[SeriesKey, int] = {}
+        self._account_numbers: dict[str, int] = {}
+        self._horizon = timedelta(days=horizon_days + 1)
+        self._facts = np.empty((4, 1 << 10), np.int64)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def account_of(self) -> Array:
+        """Series number -> place in `accounts`."""
+        return self._facts[3, : len(self)]
+
+    def account(self, number: int) -> str:
+        """The account of a series."""
+        return self.accounts[int(self.account_of[number])]
+
+    def holds(self, numbers: Array, micros: Array, now_micros: int) -> Array:
+        """Whether each instant lies in the day of its series, and that day still counts now; not for `UNKNOWN`."""
+        start, end, until, _ = self._facts[:, numbers]
+        found: Array = (numbers != UNKNOWN) & (start <= micros) & (micros < end) & (until > now_micros)
+        return found
+
+    def number_of(self, naming: Naming, name: SeriesKey, binding: WorkspaceBinding) -> int:
+        """The number of a series whose naming was checked; from now on the naming leads to it unless to a newer day."""
+        number = self._by_name.get(name)
+        if number is None:
+            number = self._add(name, binding)
+        current = self.numbers.get(naming)
+        if current is None or self.names[current][1] < name[1]:
+            self.numbers[naming] = number
+        return number
+
+    def _add(self, name: SeriesKey, binding: WorkspaceBinding) -> int:
+        number = self._by_name[name] = len(self)
+        if number == self._facts.shape[1]:
+            self._facts = np.concatenate([self._facts, np.empty_like(self._facts)], axis=1)
+        account = self._account_numbers.setdefault(binding.account, len(self.accounts))
+        if account == len(self.accounts):
+            self.accounts.append(binding.account)
+        self._facts[:, number] = *_bounds(name[1], binding.time_zone, self._horizon), account
+        self.names.append(name)
+        self.prefixes.append(_prefix(binding.account))
+        return number
+
+
+_prefix = lru_cache(maxsize=65_536)(account_prefix)
+
+
+def _bounds(day: date, zone_name: str, horizon: timedelta) -> tuple[int, int, int]:
+    """First instant of the day and of the next one, and the instant from which on the day is past the horizon."""
+    return *day_bounds(day, zone_name), day_bounds(day + horizon, zone_name)[0]
