@@ -29,6 +29,7 @@ from agents.migrate import pending
 from agents.probe import require_clickhouse, require_kafka
 from agents.settings import Settings, SettingsInvalid, load_settings
 from agents.topics import describe_topics, ensure_topics
+from agents.webhooks.commands import app as webhooks
 from schemas.catalog import CatalogInvalid, load_catalog
 from schemas.topics import USAGE
 
@@ -43,6 +44,7 @@ app.add_typer(package, name="package")
 app.add_typer(workspace, name="workspace")
 app.add_typer(wallet, name="wallet")
 app.command()(statements)
+app.add_typer(webhooks, name="webhook")
 console = Console()
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML); DRAWDOWN_* variables win.")]

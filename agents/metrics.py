@@ -37,6 +37,8 @@ HTTP_SECONDS = Histogram("drawdown_http_seconds", "One request; of a stream, its
 STREAM_CLIENTS = Gauge("drawdown_stream_clients", "Open event streams")
 STREAMS_DROPPED = Counter("drawdown_streams_dropped", "Event streams closed because the client read too slowly")
 READY = Gauge("drawdown_ready", "1 while /readyz is green, 0 while it is red")
+WEBHOOK_ATTEMPTS = Counter("drawdown_webhook_attempts", "Attempts to tell a webhook of an alert", ["outcome"])
+WEBHOOKS_DISABLED = Counter("drawdown_webhooks_disabled", "Webhooks that were disabled because their receiver is gone")
 INVARIANT_VIOLATIONS = Counter("drawdown_invariant_violations", "Laws of the ledger that were found broken")
 
 

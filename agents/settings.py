@@ -62,6 +62,16 @@ class Settings(BaseSettings):
     package_series_max: int = Field(
         1000, ge=0, description="most series of `drawdown_package_utilization` per process; the fullest packages win"
     )
+    webhooks: bool = Field(
+        True, description="deliver webhooks in the API processes; else by `drawdown webhook dispatch`"
+    )
+    webhook_private_targets: bool = Field(
+        False, description="let webhooks go to private, loopback and link-local addresses, and without TLS"
+    )
+    webhook_timeout: Seconds = Field(10.0, description="seconds that a webhook's receiver has to answer")
+    webhook_retry_seconds: Seconds = Field(
+        86_400.0, description="seconds for which a webhook's delivery is tried again"
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="log level")
     log_format: Literal["console", "json"] = Field("console", description="log format")
 

@@ -1,17 +1,19 @@
-"""What an account wants to be warned of: the values of the topic `alert-rules` (semantics.md, section 7)."""
+"""What an account wants to be warned of, and who is told: the topics `alert-rules`, `webhooks`, `webhook-deliveries`."""
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from msgspec import Meta, Struct
 
-from schemas.wire import Name
+from schemas.wire import Instant, Name
 
 #: A package's quota of a day and meter is used to a share; it will end before the day does; a day's charge passed an amount.
 AlertKind = Literal["threshold", "forecast", "high_consumption"]
 
+#: All of them.
+ALERT_KINDS: tuple[AlertKind, ...] = get_args(AlertKind)
 #: Most thresholds of one account.
 THRESHOLDS_MAX = 20
 #: Largest amount.
@@ -36,3 +38,43 @@ class AlertRules(Struct, frozen=True):
     amounts: dict[str, Decimal] = {}
     total_amount: Decimal | None = None
     receivers: Annotated[tuple[Name, ...], Meta(max_length=1000)] | None = None
+
+
+class Webhook(Struct, frozen=True):
+    """An account's subscription to its alerts. `secret` ("whsec_...") signs; it is told once, at creation.
+
+    `status` "disabled": nothing is sent any more, and `reason` says why.
+    """
+
+    id: Name
+    account: Name
+    url: Annotated[str, Meta(max_length=2048)]
+    secret: str
+    kinds: tuple[AlertKind, ...]
+    created_at: Instant
+    status: Literal["active", "disabled"] = "active"
+    reason: str = ""
+    changed_at: Instant | None = None
+
+    def __repr__(self) -> str:
+        """Without the secret: this is what logs and error messages show."""
+        return f"Webhook({self.id!r}, {self.account!r}, {self.url!r}, {self.status!r})"
+
+
+class Delivery(Struct, frozen=True):
+    """How telling one webhook of one alert went so far. `body` is what is sent, byte for byte the same every time.
+
+    "pending": it is tried again at `next_at`; "failed": it is not. `status` is the receiver's last HTTP status, if it answered.
+    """
+
+    webhook: str
+    alert: str
+    account: str
+    body: str
+    created_at: Instant
+    state: Literal["pending", "delivered", "failed"] = "pending"
+    attempts: int = 0
+    next_at: Instant | None = None
+    last_at: Instant | None = None
+    status: int | None = None
+    error: str = ""

@@ -16,14 +16,14 @@ class Topic:
 
     name: str
     key: str
-    cleanup: Literal["delete", "compact"]
+    cleanup: Literal["delete", "compact", "compact,delete"]
     partitioned: bool = True
 
     @property
     def config(self) -> dict[str, str]:
         """The broker settings that matter to correctness; `drawdown topics --check` compares them."""
         shared = {"cleanup.policy": self.cleanup, "max.message.bytes": str(MESSAGE_BYTES_MAX)}
-        return shared | ({"retention.ms": str(_DAYS_35_MS)} if self.cleanup == "delete" else {})
+        return shared | ({"retention.ms": str(_DAYS_35_MS)} if "delete" in self.cleanup else {})
 
 
 USAGE = Topic("usage", "workspace id", "delete")
@@ -36,6 +36,9 @@ OVERAGE = Topic("overage", "account id", "delete")
 QUOTA_STATUS = Topic("quota-status", "account/day/meter/package", "compact")
 USAGE_TOTALS = Topic("usage-totals", "account id", "delete")
 ALERTS = Topic("alerts", "account id", "delete")
+WEBHOOKS = Topic("webhooks", "webhook id", "compact", partitioned=False)
+#: A delivery is in the partition of its alert.
+WEBHOOK_DELIVERIES = Topic("webhook-deliveries", "webhook/alert", "compact,delete")
 STATEMENTS = Topic("statements", "account/day", "compact")
 ORDERS = Topic("orders", "account id", "delete")
 WALLETS = Topic("wallets", "account id", "compact")
@@ -53,6 +56,8 @@ TOPICS = (
     QUOTA_STATUS,
     USAGE_TOTALS,
     ALERTS,
+    WEBHOOKS,
+    WEBHOOK_DELIVERIES,
     STATEMENTS,
     ORDERS,
     WALLETS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, date, datetime
@@ -17,6 +18,7 @@ from conftest import Meter
 from driver import CATALOG
 from oracle import Answer, statements
 from pipeline.ledger import Ledger
+from schemas.log import decode_account_event
 from schemas.topics import (
     ACCOUNT_EVENTS,
     ALERTS,
@@ -107,13 +109,30 @@ async def output_faults(settings: Settings, expected: Answer, zones: dict[str, s
             ):
                 faults.append(f"{topic.name}: {one} after {before}")
             newest[name(one)] = one
-    alerts = Counter([alert.id async for alert in outputs(settings, ALERTS, Alert)])
-    faults += [f"alert {alert} {count} times" for alert, count in alerts.items() if count > 1]
+    faults += await alert_faults(settings)
     letters = [
         (d.topic, d.partition, d.offset, d.index, d.reason) async for d in outputs(settings, DEAD_LETTERS, DeadLetter)
     ]
     faults += [f"dead letter {letter} {count} times" for letter, count in Counter(letters).items() if count > 1]
     return faults + statement_faults([s async for s in outputs(settings, STATEMENTS, Statement)], expected, zones)
+
+
+async def alert_faults(settings: Settings) -> list[str]:
+    """Each alert once; and the log folded once more, without a cut, says the very same. Forecasts look at the clock."""
+    found = [alert async for alert in outputs(settings, ALERTS, Alert)]
+    faults = [f"alert {i} {count} times" for i, count in Counter(alert.id for alert in found).items() if count > 1]
+    expected: dict[str, str] = {}
+    for partition in range(settings.partitions):
+        ledger = Ledger(CATALOG, settings.horizon_days)
+        async for records in all_records(settings, settings.topic_prefix + ACCOUNT_EVENTS.name, partition):
+            ledger.fold_all((record.offset, decode_account_event(record.value)) for record in records)
+        outs = ledger.checkpoint(time.time_ns() // 1000).outputs
+        expected |= {alert.id: _text(alert) for _, _, alert in outs if isinstance(alert, Alert)}
+    return faults + unequal("alert", expected, {a.id: _text(a) for a in found if a.kind != "forecast"})
+
+
+def _text(alert: Alert) -> str:
+    return f"{alert.account} {alert.day} {alert.meter} {alert.package} {alert.threshold} {alert.firing}"
 
 
 def statement_faults(found: Iterable[Statement], expected: Answer, zones: dict[str, str]) -> list[str]:

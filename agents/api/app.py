@@ -8,7 +8,16 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from agents.api import documents, problems, routes_history, routes_live, routes_registry, routes_site, routes_write
+from agents.api import (
+    documents,
+    problems,
+    routes_alerts,
+    routes_history,
+    routes_live,
+    routes_registry,
+    routes_site,
+    routes_write,
+)
 from agents.api.observe import Observe
 from agents.api.problems import ProblemDetails
 from agents.api.routes_site import FOLDER, Assets
@@ -29,7 +38,7 @@ def create_app(api: Api) -> FastAPI:
     app.state.api = api
     problems.install(app)
     app.add_middleware(Observe)
-    for routes in (routes_write, routes_live, routes_history, routes_registry):
+    for routes in (routes_write, routes_live, routes_history, routes_registry, routes_alerts):
         app.include_router(routes.router, responses=problems.RESPONSES)
     app.include_router(routes_site.router)
     app.mount("/assets", Assets(directory=FOLDER / "assets", check_dir=False))

@@ -59,7 +59,7 @@ class Accepted(BaseModel):
 async def events(request: Request, key: Ingester) -> Response:
     """CloudEvents in structured, batched or binary mode, or plain JSON: an event, or an array of events of any workspaces."""
     api = api_of(request)
-    body = await _body(request, api.settings.record_bytes_max)
+    body = await read_body(request, api.settings.record_bytes_max)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind not in {_STRUCTURED, _BATCH} and "ce-specversion" in request.headers:
         body = from_headers(request.headers, body)
@@ -95,7 +95,7 @@ def _answer(request: Request, judged: Judged) -> Response:
 async def put_package(request: Request, key: Admin) -> Response:
     """Sell a package, or replace the one of this id; the ledger draws days down by it from its `effective` day on."""
     api = api_of(request)
-    event = _parsed(await _body(request, _DOCUMENT_BYTES_MAX), package_parser(api.catalog))
+    event = _parsed(await read_body(request, _DOCUMENT_BYTES_MAX), package_parser(api.catalog))
     assert isinstance(event, PackageChanged)  # noqa: S101  # what this parser makes
     package = event.package
     if not key.may(package.account):
@@ -123,7 +123,7 @@ async def put_package(request: Request, key: Admin) -> Response:
 async def put_workspace(request: Request, key: Admin) -> Response:
     """Bind a workspace to an account, or change its binding."""
     api = api_of(request)
-    event = _parsed(await _body(request, _DOCUMENT_BYTES_MAX), binding_parser(api.catalog))
+    event = _parsed(await read_body(request, _DOCUMENT_BYTES_MAX), binding_parser(api.catalog))
     assert isinstance(event, Bound)  # noqa: S101  # what this parser makes
     binding = event.binding
     if not key.may(binding.account):
@@ -153,7 +153,7 @@ def _parsed(body: bytes, parse: Callable[[bytes], AccountEvent]) -> AccountEvent
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "the document is not valid", [told]) from None
 
 
-async def _body(request: Request, bytes_max: int) -> bytes:
+async def read_body(request: Request, bytes_max: int) -> bytes:
     """The body; 413 as soon as it is too large."""
     body = bytearray()
     async for chunk in request.stream():

@@ -52,7 +52,7 @@ class _Server(uvicorn.Server):
         """Serve until the end."""
         api, settings = self._api, self._api.settings
         listening = _listen(settings.api_host, settings.api_port)
-        work = (api.follow_registry(), api.follow_topics(), api.watch_topics())
+        work = (api.follow_registry(), api.follow_topics(), api.watch_topics(), api.keep_webhooks())
         tasks = [asyncio.create_task(self._guard(one)) for one in work]
         log.info("API listens", address=f"http://{settings.api_host}:{listening.getsockname()[1]}")
         try:

@@ -18,6 +18,9 @@ from agents.errors import WrongUse
 from agents.registry import Registry
 from agents.route import limits_of
 from agents.settings import Settings
+from agents.webhooks.dispatcher import Dispatcher
+from agents.webhooks.manage import Webhooks
+from agents.webhooks.store import Store
 from pipeline.routing import Router
 from schemas.catalog import load_catalog
 
@@ -39,12 +42,14 @@ class Api:
         self.history = History(settings)
         self.writer = Writer(settings)
         self.ingest = Ingest(self.router, self.accounts, self.writer)
+        self.webhooks = Webhooks(settings, Store(settings, self.catalog))
         self.registry_read = asyncio.Event()
+        self.webhooks_read = asyncio.Event()
 
     @property
     def complete(self) -> bool:
         """Whether everything that was in the topics at the start is in the views."""
-        return self.registry_read.is_set() and self.feed.caught_up.is_set()
+        return all(event.is_set() for event in (self.registry_read, self.webhooks_read, self.feed.caught_up))
 
     async def follow_registry(self) -> None:
         """Keep the registry up to date, for ever."""
@@ -64,9 +69,18 @@ class Api:
         await self.feed.caught_up.wait()
         await self.watch.run()
 
+    async def keep_webhooks(self) -> None:
+        """Keep the subscriptions at hand and, unless another process does, tell webhooks of alerts; for ever."""
+        async with self.webhooks.store:
+            self.webhooks_read.set()
+            if self.settings.webhooks:
+                await Dispatcher(self.settings).run()
+            await asyncio.Event().wait()
+
     async def close(self) -> None:
         """Close the clients."""
         await self.writer.close()
+        await self.webhooks.close()
         await self.history.close()
 
 
