@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     metrics_port: int = Field(0, ge=0, le=65535, description="port of /metrics, /healthz and /readyz; 0 = none")
     metrics_host: str = Field("127.0.0.1", description="address of these")
     stuck_after: Seconds = Field(
-        20.0, le=29, description="seconds without progress, while there is something to do, until /readyz is red"
+        20.0, le=25, description="seconds without progress, while there is something to do, until /readyz is red"
     )
     linger: float = Field(60.0, ge=0, description="seconds that a worker which broke a law still answers these")
     package_series_max: int = Field(

@@ -15,23 +15,27 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from aiokafka import TopicPartition
+from faust.types import TP
 from prometheus_client.parser import text_string_to_metric_families
 
+from agents.health import Health
 from agents.local.processes import free_port
 from agents.local.services import Services
+from agents.partitions import Partition
 from agents.settings import Settings
 from agents.transactions import Transactor
 from conftest import Meter
+from test_transactions import Scripted, commit_of
 from world import binding, event, package
 
 #: Seconds. The default is 20; the rules are the same.
 STUCK_AFTER = 2
-#: Kafka and ClickHouse are stopped for longer than that.
-PATIENCE = 30
+#: Seconds until something that comes must have come, on a busy machine too.
+PATIENCE = 90
 
 #: A worker that can be made to hang: SIGUSR1 stops and resumes its fetches, SIGUSR2 blocks its event loop for some seconds, and an
 #: event of 666 breaks a law.
@@ -338,3 +342,40 @@ async def fence(settings: Settings, source: TopicPartition) -> None:
     transactor = Transactor(settings, source)
     await transactor.start()
     await transactor.stop()
+
+
+class Record(NamedTuple):
+    """What a stage is given, as far as `Scripted` cares."""
+
+    offset: int
+
+
+async def test_records_in_hand_and_a_transaction_that_hang_are_red_and_then_green_again(meter: Meter) -> None:
+    """Fetched and never processed, though the partition commits at intervals; and a commit while Kafka does not answer."""
+    tp = TP(f"{meter.settings.topic_prefix}account-events", 0)
+    stage, health, failures = Scripted([]), Health(0.5), []
+    health.started()
+    partition = Partition(meter.settings, tp, 1, stage, failures.append, health)
+    await partition.fence()
+    await partition.open(0)
+
+    async def until(*codes: str) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while {reason["code"] for reason in health.reasons()} != {*codes}:  # noqa: ASYNC110  # it is asked, it does not tell
+                await asyncio.sleep(0.05)
+
+    partition.fetched(1)
+    await until("fetched_but_not_made_durable")
+    assert health.reasons()[0]["partition"] == 0
+    stage.next_offset = 1
+    await partition.take(1, [Record(0)])
+    await until()
+    with stopped(meter.services.children["kafka"].pid):
+        partition.fetched(2)
+        stage.commits.append(commit_of(meter.settings, b"1", 2))
+        stage.next_offset = 2
+        await partition.take(1, [Record(1)])
+        await until("fetched_but_not_made_durable", "transaction_hangs")
+    await until()
+    await partition.close()
+    assert failures == []
