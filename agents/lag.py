@@ -6,7 +6,7 @@ A fetch that hangs also keeps what the client believes to be the end of its part
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -62,7 +62,7 @@ class LagWatch:
 
     async def _look(self, consumer: AIOKafkaConsumer) -> None:
         positions = {(reader, *tp): at for reader, where in self._readers.items() for tp, at in where().items()}
-        self._forget(positions.keys())
+        self._notice(positions)
         tps = {TopicPartition(topic, partition) for _, topic, partition in positions}
         self._health.begin(codes.KAFKA)
         try:
@@ -80,22 +80,22 @@ class LagWatch:
             lag = max(0, ends.get((topic, partition), 0) - (position or 0))
             # Ledger and sink both read `account-events`; the one who is behind counts.
             lags[topic, partition] = max(lag, lags.get((topic, partition), 0))
-            if not lag or self._seen.get(place) != position:
+            if not lag:
                 self._health.end(codes.FETCH, place)
-            if lag:
+            else:
                 where = {"reader": reader, "topic": topic, "partition": partition, "offset": position, "lag": lag}
                 self._health.begin(codes.FETCH, place, **where)
-            self._seen[place] = position
         for tp, lag in lags.items():
             CONSUMER_LAG.labels(*tp).set(lag)
         self._shown = set(lags)
 
-    def _forget(self, here: Set[_Place]) -> None:
-        """What left this process has no lag here, and nothing of it is waited for."""
-        for place in self._seen.keys() - here:
-            del self._seen[place]
-            self._health.end(codes.FETCH, place)
-        gone = self._shown - {(topic, partition) for _, topic, partition in here}
+    def _notice(self, positions: Mapping[_Place, int | None]) -> None:
+        """What moved does not hang, whatever Kafka answers. What left this process has no lag here."""
+        for place in self._seen.keys() | positions.keys():
+            if place not in positions or self._seen.get(place) != positions[place]:
+                self._health.end(codes.FETCH, place)
+        self._seen = dict(positions)
+        gone = self._shown - {(topic, partition) for _, topic, partition in positions}
         for tp in gone:
             CONSUMER_LAG.remove(*tp)
         self._shown -= gone

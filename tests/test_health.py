@@ -98,7 +98,7 @@ def watch(health: Health) -> Any:
     watching = LagWatch(load_settings(), health, {})
 
     def look(positions: Mapping[tuple[str, str, int], int | None], ends: Mapping[tuple[str, int], int]) -> None:
-        watching._forget(positions.keys())
+        watching._notice(positions)
         watching._compare(positions, ends)
 
     return look
