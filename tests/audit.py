@@ -7,6 +7,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Iterable
 from datetime import UTC, date, datetime
+from decimal import Decimal
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
@@ -19,6 +20,7 @@ from driver import CATALOG
 from oracle import Answer, statements
 from pipeline.ledger import Ledger
 from schemas.log import decode_account_event
+from schemas.billing import Transaction, WalletStatus
 from schemas.topics import (
     ACCOUNT_EVENTS,
     ALERTS,
@@ -28,6 +30,8 @@ from schemas.topics import (
     QUOTA_STATUS,
     STATEMENTS,
     USAGE_TOTALS,
+    WALLET_TRANSACTIONS,
+    WALLETS,
     Topic,
 )
 from schemas.wire import Alert, DeadLetter, OverageEvent, QuotaStatus, Statement, UsageTotals
@@ -43,7 +47,7 @@ def unequal(what: str, expected: dict[Any, Any], found: dict[Any, Any]) -> list[
     return [f"{what} {key}: expected {expected.get(key)}, found {found.get(key)}" for key in sorted(keys, key=str)]
 
 
-def positive(entries: dict[Any, int]) -> dict[Any, int]:
+def positive(entries: dict[Any, Any]) -> dict[Any, Any]:
     """An amount of 0 may be said or not."""
     return {key: amount for key, amount in entries.items() if amount}
 
@@ -114,7 +118,9 @@ async def output_faults(settings: Settings, expected: Answer, zones: dict[str, s
         (d.topic, d.partition, d.offset, d.index, d.reason) async for d in outputs(settings, DEAD_LETTERS, DeadLetter)
     ]
     faults += [f"dead letter {letter} {count} times" for letter, count in Counter(letters).items() if count > 1]
-    return faults + statement_faults([s async for s in outputs(settings, STATEMENTS, Statement)], expected, zones)
+    faults += statement_faults([s async for s in outputs(settings, STATEMENTS, Statement)], expected, zones)
+    moved = [t async for t in outputs(settings, WALLET_TRANSACTIONS, Transaction)]
+    return faults + money_faults(moved, [w async for w in outputs(settings, WALLETS, WalletStatus)], expected, zones)
 
 
 async def alert_faults(settings: Settings) -> list[str]:
@@ -148,6 +154,29 @@ def statement_faults(found: Iterable[Statement], expected: Answer, zones: dict[s
             faults.append(f"statement {one.account} {one.day}: version {one.version} after {chain[-2].version}")
     last = {name: chain[-1].amount for name, chain in chains.items()}
     return faults + unequal("last statement", settled_amounts(expected, zones), last)
+
+
+def money_faults(
+    moved: list[Transaction], wallets: list[WalletStatus], expected: Answer, zones: dict[str, str]
+) -> list[str]:
+    """Every transaction once and in balance; each account has paid what its days cost, and its wallet says so."""
+    faults = [f"transaction {one} {count} times" for one, count in Counter(t.id for t in moved).items() if count > 1]
+    faults += [f"out of balance: {t}" for t in moved if sum(p.amount for p in t.postings)]
+    costs: dict[str, Decimal] = defaultdict(Decimal)
+    for (account, _), amount in settled_amounts(expected, zones).items():
+        costs[account] += amount
+    paid: dict[str, Decimal] = defaultdict(Decimal)
+    for one in moved:
+        paid[one.account] += sum(p.amount for p in one.postings if p.account == "usage")
+    newest: dict[str, WalletStatus] = {}
+    for wallet in wallets:
+        if wallet.account in newest and wallet.version <= newest[wallet.account].version:
+            faults.append(f"{wallet} after {newest[wallet.account]}")
+        newest[wallet.account] = wallet
+    balances = {account: -sum(wallet.balances.values()) for account, wallet in newest.items()}
+    return (
+        faults + unequal("paid", positive(costs), positive(paid)) + unequal("owed", positive(costs), positive(balances))
+    )
 
 
 async def outputs(settings: Settings, topic: Topic, kind: type[T]) -> AsyncIterator[T]:
