@@ -19,8 +19,8 @@ from conftest import Meter
 from driver import CATALOG
 from oracle import Answer, statements
 from pipeline.ledger import Ledger
-from schemas.log import decode_account_event
 from schemas.billing import Transaction, WalletStatus
+from schemas.log import decode_account_event
 from schemas.topics import (
     ACCOUNT_EVENTS,
     ALERTS,
@@ -97,7 +97,9 @@ async def state_differences(settings: Settings, expected: Answer) -> list[str]:
     return differences + unequal("state", expected.totals, totals)
 
 
-async def output_faults(settings: Settings, expected: Answer, zones: dict[str, str]) -> list[str]:
+async def output_faults(
+    settings: Settings, expected: Answer, packages: list[dict[str, Any]], zones: dict[str, str]
+) -> list[str]:
     """Every output topic from its first record on, as a reader of committed records sees it."""
     faults: list[str] = []
     for topic, kind, name in (
@@ -113,7 +115,8 @@ async def output_faults(settings: Settings, expected: Answer, zones: dict[str, s
             ):
                 faults.append(f"{topic.name}: {one} after {before}")
             newest[name(one)] = one
-    faults += await alert_faults(settings)
+    faults += await refold_faults(settings)
+    faults += alert_faults([alert async for alert in outputs(settings, ALERTS, Alert)], expected, packages, zones)
     letters = [
         (d.topic, d.partition, d.offset, d.index, d.reason) async for d in outputs(settings, DEAD_LETTERS, DeadLetter)
     ]
@@ -123,10 +126,9 @@ async def output_faults(settings: Settings, expected: Answer, zones: dict[str, s
     return faults + money_faults(moved, [w async for w in outputs(settings, WALLETS, WalletStatus)], expected, zones)
 
 
-async def alert_faults(settings: Settings) -> list[str]:
-    """Each alert once; and the log folded once more, without a cut, says the very same. Forecasts look at the clock."""
+async def refold_faults(settings: Settings) -> list[str]:
+    """The log folded once more, without a cut, fires the very same alerts. Forecasts look at the clock, so not they."""
     found = [alert async for alert in outputs(settings, ALERTS, Alert)]
-    faults = [f"alert {i} {count} times" for i, count in Counter(alert.id for alert in found).items() if count > 1]
     expected: dict[str, str] = {}
     for partition in range(settings.partitions):
         ledger = Ledger(CATALOG, settings.horizon_days)
@@ -134,11 +136,36 @@ async def alert_faults(settings: Settings) -> list[str]:
             ledger.fold_all((record.offset, decode_account_event(record.value)) for record in records)
         outs = ledger.checkpoint(time.time_ns() // 1000).outputs
         expected |= {alert.id: _text(alert) for _, _, alert in outs if isinstance(alert, Alert)}
-    return faults + unequal("alert", expected, {a.id: _text(a) for a in found if a.kind != "forecast"})
+    return unequal("alert", expected, {a.id: _text(a) for a in found if a.kind != "forecast"})
 
 
 def _text(alert: Alert) -> str:
     return f"{alert.account} {alert.day} {alert.meter} {alert.package} {alert.threshold} {alert.firing}"
+
+
+def alert_faults(
+    found: list[Alert], expected: Answer, packages: list[dict[str, Any]], zones: dict[str, str]
+) -> list[str]:
+    """No alert twice, no firing left out, and today none is missing for a threshold that is reached in the end."""
+    faults = [f"alert {one} {count} times" for one, count in Counter(a.id for a in found).items() if count > 1]
+    firings: dict[Any, list[int]] = defaultdict(list)
+    for one in found:
+        name = one.account, one.day, one.kind, one.meter, one.package, one.threshold
+        firings[name].append(one.firing)
+    for name, numbers in firings.items():
+        if numbers != list(range(1, len(numbers) + 1)):
+            faults.append(f"alert {name}: firings {numbers}")
+    used: dict[Any, int] = defaultdict(int)
+    for (account, day, meter, package, _), covered in expected.covered.items():
+        used[account, day, meter, package] += covered
+    quotas = {(p["package"], meter): quota for p in packages for meter, quota in p["quotas"].items()}
+    for (account, day, meter, package), amount in used.items():
+        over = day < datetime.now(UTC).astimezone(ZoneInfo(zones[account])).date()
+        for threshold in (Decimal("0.8"), Decimal("0.9"), Decimal(1)):
+            name = account, day, "threshold", meter, package, threshold
+            if not over and 0 < threshold * quotas[package, meter] <= amount and name not in firings:
+                faults.append(f"no alert {name}")
+    return faults
 
 
 def statement_faults(found: Iterable[Statement], expected: Answer, zones: dict[str, str]) -> list[str]:
@@ -189,13 +216,13 @@ async def outputs(settings: Settings, topic: Topic, kind: type[T]) -> AsyncItera
                     yield decoder.decode(record.value)
 
 
-def faults_in_kafka(meter: Meter, expected: Answer, zones: dict[str, str]) -> list[str]:
+def faults_in_kafka(meter: Meter, expected: Answer, packages: list[dict[str, Any]], zones: dict[str, str]) -> list[str]:
     """Everything that can be seen in Kafka."""
 
     async def everything() -> list[str]:
         return [
             *await state_differences(meter.settings, expected),
-            *await output_faults(meter.settings, expected, zones),
+            *await output_faults(meter.settings, expected, packages, zones),
         ]
 
     return asyncio.run(everything())

@@ -148,7 +148,7 @@ def test_the_ledger_is_exact_after_chaos(
         return not found
 
     wait(agrees, DRAIN_SECONDS, chaos)
-    found += faults_in_kafka(meter, expected, zones)
+    found += faults_in_kafka(meter, expected, world.packages, zones)
     found += [f"a worker wrote {name}" for name in chaos.files()]
     found += [line for line in chaos.logs().splitlines() if "a law of the ledger" in line]
     assert not found, "\n".join([told, chaos.tails(), f"seed {seed}: {len(found)} differences", *found[:40]])
