@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
 import typer
 from aiokafka.errors import KafkaError
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
-from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 from agents.api.commands import app as api_keys
+from agents.cli_audit import audit
+from agents.cli_common import ConfigOption, JsonOption, console, load, print_json
 from agents.cli_purchase import package, statements, wallet, workspace
 from agents.clickhouse import connect
-from agents.errors import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_WRONG_USE, CommandError, WrongUse
+from agents.errors import EXIT_FAILED, EXIT_UNREACHABLE, EXIT_WRONG_USE, CommandError
 from agents.local.services import ALL_PARTS
-from agents.logs import configure_logs, logs_are_json
+from agents.logs import logs_are_json
 from agents.migrate import migrate as apply_migrations
 from agents.migrate import pending
 from agents.probe import require_clickhouse, require_kafka
@@ -31,7 +31,6 @@ from agents.settings import Settings, SettingsInvalid, load_settings
 from agents.topics import describe_topics, ensure_topics
 from agents.webhooks.commands import app as webhooks
 from schemas.catalog import CatalogInvalid, load_catalog
-from schemas.topics import USAGE
 
 app = typer.Typer(
     help="Drawdown: a streaming usage meter.",
@@ -45,21 +44,13 @@ app.add_typer(workspace, name="workspace")
 app.add_typer(wallet, name="wallet")
 app.command()(statements)
 app.add_typer(webhooks, name="webhook")
-console = Console()
+app.add_typer(audit)
 
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML); DRAWDOWN_* variables win.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CheckOption = Annotated[bool, typer.Option("--check", help="Change nothing; exit 1 if something differs.")]
 DirOption = Annotated[Path, typer.Option("--dir", help="Where the state is kept; it survives a restart.")]
 PortsOption = Annotated[
     str, typer.Option("--ports", help="'auto' picks free ports; 'default' takes 9092, 8123 and 8080.")
 ]
-
-
-def _load(config: Path | None) -> Settings:
-    settings = load_settings(config)
-    configure_logs(settings)
-    return settings
 
 
 def _require_set_up(settings: Settings, *, clickhouse: bool = True) -> None:
@@ -75,10 +66,6 @@ def _require_set_up(settings: Settings, *, clickhouse: bool = True) -> None:
         raise CommandError(f"migrations are pending ({', '.join(waiting)}); run `drawdown migrate`")
 
 
-def _print_json(value: Any) -> None:
-    typer.echo(json.dumps(value, default=str))
-
-
 @app.command()
 def up(
     config: ConfigOption = None,
@@ -90,7 +77,7 @@ def up(
     """Start everything on this machine for development; Ctrl-C stops it all."""
     from agents.local.up import Up  # the servers of a laptop are not part of production's start
 
-    with Up(_load(config), directory, only.split(","), auto_ports=ports == "auto") as running:
+    with Up(load(config), directory, only.split(","), auto_ports=ports == "auto") as running:
         running.catch_signals()
         if ready_file is not None:
             running.write_ready(ready_file)
@@ -115,7 +102,7 @@ def demo(
     """Play the purchase page's example beside a busy fleet, and check every figure."""
     from agents.demo import run_demo  # only here
 
-    raise typer.Exit(run_demo(_load(config), console, keep=keep))
+    raise typer.Exit(run_demo(load(config), console, keep=keep))
 
 
 @app.command()
@@ -136,7 +123,7 @@ def api(config: ConfigOption = None) -> None:
     """Run one process of the HTTP API and the dashboard."""
     from agents.api.server import run as serve  # imports FastAPI, which is slow to load
 
-    settings = _load(config)
+    settings = load(config)
     # An engine inside a worker answers nobody else: then there is no history, and all that is live works.
     _require_set_up(settings, clickhouse=not settings.clickhouse.startswith("chdb:"))
     raise typer.Exit(serve(settings))
@@ -147,7 +134,7 @@ def worker(config: ConfigOption = None) -> None:
     """Run one worker process."""
     from agents.worker import run  # imports Faust, which is slow to load
 
-    settings = _load(config)
+    settings = load(config)
     _require_set_up(settings)
     raise typer.Exit(run(settings))
 
@@ -155,7 +142,7 @@ def worker(config: ConfigOption = None) -> None:
 @app.command()
 def topics(config: ConfigOption = None, check: CheckOption = False, as_json: JsonOption = False) -> None:
     """Create the Kafka topics, show them and check their settings."""
-    settings = _load(config)
+    settings = load(config)
     require_kafka(settings)
     if not check:
         asyncio.run(ensure_topics(settings))
@@ -165,7 +152,7 @@ def topics(config: ConfigOption = None, check: CheckOption = False, as_json: Jso
             {"topic": s.name, "partitions": s.partitions, "cleanup": s.cleanup, "differences": s.differences}
             for s in states
         ]
-        _print_json(rows)
+        print_json(rows)
     else:
         table = Table("topic", "partitions", "cleanup", "state", box=None, header_style="bold", pad_edge=False)
         for s in states:
@@ -182,11 +169,11 @@ def topics(config: ConfigOption = None, check: CheckOption = False, as_json: Jso
 @app.command()
 def migrate(config: ConfigOption = None, check: CheckOption = False, as_json: JsonOption = False) -> None:
     """Apply the ClickHouse migrations and the price list."""
-    settings = _load(config)
+    settings = load(config)
     require_clickhouse(settings)
     names = pending(settings) if check else apply_migrations(settings)
     if as_json:
-        _print_json({"pending" if check else "applied": names})
+        print_json({"pending" if check else "applied": names})
     else:
         console.print(f"{'pending' if check else 'applied'}: {', '.join(names) or 'nothing'}")
     raise typer.Exit(EXIT_FAILED if check and names else 0)
@@ -199,7 +186,7 @@ def check_config(config: ConfigOption = None, as_json: JsonOption = False) -> No
     load_catalog(settings.catalog)
     values = settings.model_dump(mode="json")
     if as_json:
-        _print_json(values)
+        print_json(values)
         return
     table = Table("variable", "value", "meaning", box=None, header_style="bold", pad_edge=False)
     for name, field in type(settings).model_fields.items():
@@ -219,13 +206,13 @@ def quota(
     """An account's quotas of a day as a live table; once with --json, or when the output is no terminal."""
     from agents.quota_view import Quotas  # only here
 
-    settings = _load(config)
+    settings = load(config)
     require_clickhouse(settings)
     require_kafka(settings)
     with connect(settings) as client:
         quotas = Quotas(settings, client, account, day.date() if day else None)
         if as_json:
-            _print_json(quotas.as_json())
+            print_json(quotas.as_json())
         elif not console.is_terminal:
             console.print(quotas.view(all_workspaces=True))
         else:
@@ -237,33 +224,6 @@ def quota(
                         time.sleep(1)
             finally:
                 console.print(view)
-
-
-@app.command()
-def replay(
-    to: Annotated[Path, typer.Option("--to", help="Directory for totals, allocations and overage (JSON lines).")],
-    from_topic: Annotated[str, typer.Option("--from-topic", help="The topic to fold: usage.")] = "usage",
-    batch: Annotated[int, typer.Option(help="Records routed at a time; it changes nothing.", min=1)] = 10_000,
-    config: ConfigOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Fold the usage topic from scratch, in memory, and print the ledger's digest."""
-    from agents.replay import replay as fold_topic  # only here
-    from agents.replay import write_files
-
-    settings = _load(config)
-    if from_topic != USAGE.name:
-        raise WrongUse(f"--from-topic knows {USAGE.name}; not {from_topic}")
-    require_kafka(settings)
-    replayed = asyncio.run(fold_topic(settings, batch))
-    files = [str(file) for file in write_files(replayed, to)]
-    if as_json:
-        _print_json({"digest": replayed.digest, "outcomes": replayed.outcomes, "files": files})
-        return
-    table = Table("outcome", "events", box=None, header_style="bold", pad_edge=False)
-    for name, events in sorted(replayed.outcomes.items()):
-        table.add_row(name, f"{events:,}")
-    console.print(table, f"digest [bold]{replayed.digest}[/]", *files, sep="\n")
 
 
 def main() -> None:

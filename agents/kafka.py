@@ -1,4 +1,4 @@
-"""What we ask of Kafka outside the Faust app: committed offsets, a whole partition, a single record."""
+"""What we ask of Kafka outside the Faust app: offsets, a whole partition, a single record."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ async def partition_counts(settings: Settings, topics: Iterable[Topic]) -> dict[
 
 
 @asynccontextmanager
-async def reader(settings: Settings, topic: str, partition: int) -> AsyncIterator[AIOKafkaConsumer]:
-    """A consumer of one partition outside any group, that sees committed records only."""
+async def reader(settings: Settings, *partitions: TopicPartition) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer of some partitions outside any group, that sees committed records only."""
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.kafka,
         enable_auto_commit=False,
@@ -74,16 +74,30 @@ async def reader(settings: Settings, topic: str, partition: int) -> AsyncIterato
     )
     await consumer.start()
     try:
-        consumer.assign([TopicPartition(topic, partition)])
+        consumer.assign(partitions)
         yield consumer
     finally:
         await consumer.stop()
 
 
+async def newest_offsets(settings: Settings, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
+    """The offset behind everything that was written to each partition, also by transactions that are still open."""
+    some = [*partitions]
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.kafka, enable_auto_commit=False)
+    await consumer.start()
+    try:
+        consumer.assign(some)  # the client learns of all topics at once
+        consumer.pause(*some)
+        offsets: dict[TopicPartition, int] = await consumer.end_offsets(some)
+    finally:
+        await consumer.stop()
+    return offsets
+
+
 async def all_records(settings: Settings, topic: str, partition: int) -> AsyncIterator[list[ConsumerRecord[Any, Any]]]:
     """The partition from its first record to what is its end now, in order, as the fetches come."""
     tp = TopicPartition(topic, partition)
-    async with reader(settings, topic, partition) as consumer:
+    async with reader(settings, tp) as consumer:
         end = (await consumer.end_offsets([tp]))[tp]
         await consumer.seek_to_beginning(tp)
         while await consumer.position(tp) < end:
@@ -107,7 +121,7 @@ async def records_at(settings: Settings, topic: str, partition: int, offsets: se
     """The values at these offsets; one that retention has deleted is missing."""
     tp = TopicPartition(topic, partition)
     found: dict[int, bytes] = {}
-    async with reader(settings, topic, partition) as consumer:
+    async with reader(settings, tp) as consumer:
         beginning = (await consumer.beginning_offsets([tp]))[tp]
         for offset in sorted(o for o in offsets if o >= beginning):
             if offset in found:

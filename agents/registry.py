@@ -37,7 +37,7 @@ class Registry:
 
     async def start(self) -> None:
         """Read the whole topic; raises `KafkaError` when Kafka does not answer."""
-        self._consumer = await self._stack.enter_async_context(reader(self._settings, self._tp.topic, 0))
+        self._consumer = await self._stack.enter_async_context(reader(self._settings, self._tp))
         await self._consumer.seek_to_beginning(self._tp)
         await self.refresh()
         log.info("registry read", workspaces=len(self._router.bindings))

@@ -27,8 +27,9 @@ from agents.bench.load import Filler
 from agents.drawdown import DrawdownStage
 from agents.garbage import collect_seldom
 from agents.settings import load_settings
+from pipeline.columns import COLUMNS, IDENTITY
 from pipeline.days import to_micros
-from pipeline.duplicates import COUNTED, DAY_BASE, IDENTITY, DuplicateMemory
+from pipeline.duplicates import COUNTED, DAY_BASE, DuplicateMemory
 from pipeline.entries import entries_by_kind
 from pipeline.ledger import Ledger
 from pipeline.pieces import Pieces
@@ -121,10 +122,10 @@ def _account_events(accounts: range) -> Iterator[AccountEvent]:
         )
         series = [(workspace, day, "logs", 14) for day in days for workspace in workspaces]
         n = len(series)
-        yield Usage(
-            account, a % 4, series, list(range(n)), [a % 100] * n, [to_micros(now)] * n, [a] * n, list(range(n)),
-            os.urandom(IDENTITY.itemsize * n),
-        )  # fmt: skip
+        numbers = {"at": range(n), "quantities": [a % 100] * n, "micros": [to_micros(now)] * n, "offsets": [a] * n,
+                   "indexes": range(n)}  # fmt: skip
+        columns = {name: np.array(values, COLUMNS[name]).tobytes() for name, values in numbers.items()}
+        yield Usage(account, a % 4, series, identities=os.urandom(IDENTITY.itemsize * n), **columns)
 
 
 async def open_stage() -> dict[str, Any]:
