@@ -107,7 +107,7 @@ def demo(
 
 @app.command()
 def bench(
-    only: Annotated[str, typer.Option(help="Measurements, with commas.")] = "singles",
+    only: Annotated[str, typer.Option(help="Measurements, with commas; all if it is left out.")] = "",
     events: Annotated[int, typer.Option(help="Single-event messages of a measurement.", min=1_000)] = 1_000_000,
     workspaces: Annotated[int, typer.Option(help="Workspaces that send them.", min=1)] = 1_000,
     as_json: JsonOption = False,
@@ -115,7 +115,9 @@ def bench(
     """Measure throughput, latency, memory and recovery on this machine."""
     from agents.bench.run import run_bench  # only here
 
-    raise typer.Exit(run_bench(console, events, workspaces, only.split(","), as_json=as_json))
+    raise typer.Exit(
+        run_bench(console, events, workspaces, [name for name in only.split(",") if name], as_json=as_json)
+    )
 
 
 @app.command()

@@ -25,7 +25,7 @@ _LIBRARIES = ("faust-streaming", "aiokafka", "msgspec", "numpy")
 
 
 def run_bench(console: Console, events: int, workspaces: int, only: Sequence[str], *, as_json: bool) -> int:
-    """Measure, one after the other; each table is printed when it is there."""
+    """Measure what `only` names, or everything, one after the other; each table is printed when it is there."""
     if unknown := [name for name in only if name not in SCENARIOS]:
         raise WrongUse(f"--only knows {', '.join(SCENARIOS)}; not {', '.join(unknown)}")
     progress = Console(stderr=True)
@@ -38,7 +38,7 @@ def run_bench(console: Console, events: int, workspaces: int, only: Sequence[str
         document: dict[str, Any] = {"setting": _setting(settings)}
         if not as_json:
             console.print(", ".join(f"{name} {value}" for name, value in document["setting"].items()))
-        for name in only:
+        for name in only or SCENARIOS:
             with progress.status(f"measuring: {name}"):
                 measured = SCENARIOS[name](bench)
             document[name] = {"title": measured.title, "rows": measured.rows}

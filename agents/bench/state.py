@@ -29,8 +29,8 @@ from agents.garbage import collect_seldom
 from agents.settings import load_settings
 from pipeline.columns import COLUMNS, IDENTITY
 from pipeline.days import to_micros
-from pipeline.duplicates import COUNTED, DAY_BASE, DuplicateMemory
-from pipeline.entries import entries_by_kind
+from pipeline.duplicates import COUNTED, DAY_BASE, ENTRY, DuplicateMemory
+from pipeline.entries import entries_by_kind, ids_entry
 from pipeline.ledger import Ledger
 from pipeline.pieces import Pieces
 from schemas.catalog import load_catalog
@@ -40,7 +40,9 @@ from schemas.wire import Package, WorkspaceBinding
 
 #: Identities admitted at once, and between two checkpoints: about what a busy worker has.
 _RUN, _CHECKPOINT = 25_000, 75_000
-_DAYS, _WORKSPACES, _ACCOUNTS_AT_ONCE = 3, 2, 5_000
+_DAYS, _WORKSPACES, _REAL_ACCOUNTS = 3, 2, 5_000
+#: In the names of all accounts, workspaces and packages; a copy has another one there.
+_MARK = b"-x-"
 #: Entries of an account: itself, how far it has seen the usage topic, and for each day its counters and a block of series.
 _ENTRIES = 2 + 2 * _DAYS
 
@@ -91,34 +93,44 @@ def recall(directory: Path) -> dict[str, float]:
 
 
 async def fill(entries: int) -> dict[str, Any]:
-    """A real ledger of as many accounts as it takes; what it would write goes to partition 0."""
+    """What a ledger writes for some accounts, and then the same for as many more of other names and other identities as it takes."""
     settings = load_settings()
-    ledger, live, offset = Ledger(load_catalog(settings.catalog), settings.horizon_days), set[bytes](), 0
-    accounts = entries // _ENTRIES
+    ledger = Ledger(load_catalog(settings.catalog), settings.horizon_days)
+    for offset, event in enumerate(_account_events(range(min(_REAL_ACCOUNTS, entries // _ENTRIES)))):
+        ledger.fold(offset, event)
+    real = [(key, value) for key, value in ledger.checkpoint(time_ns() // 1000).entries if value is not None]
+    copies = -(-entries // len(real))
     async with AIOKafkaProducer(bootstrap_servers=settings.kafka, max_batch_size=1 << 20) as producer:
         filler = Filler(producer, settings.topic_prefix + LEDGER.name, partition=0)
-        for first in range(0, accounts, _ACCOUNTS_AT_ONCE):
-            for event in _account_events(range(first, min(first + _ACCOUNTS_AT_ONCE, accounts))):
-                ledger.fold(offset, event)
-                offset += 1
-            checkpoint = ledger.checkpoint(time_ns() // 1000)
-            await filler.put(checkpoint.entries)
-            live.update(key for key, value in checkpoint.entries if value is not None)
-            live.difference_update(key for key, value in checkpoint.entries if value is None)
-    return {"entries": len(live), "accounts": accounts, "digest": ledger.digest()}
+        for copy in range(copies):
+            await filler.put(_renamed(key, value, b"-%d-" % copy) for key, value in real)
+    # All copies share the position.
+    return {"entries": (len(real) - 1) * copies + 1, "accounts": len(ledger.accounts) * copies}
+
+
+def _renamed(key: bytes, value: bytes, mark: bytes) -> tuple[bytes, bytes]:
+    kind, *names = json.loads(key)
+    if kind != "ids":
+        return key.replace(_MARK, mark), value.replace(_MARK, mark)
+    piece = np.frombuffer(value, ENTRY).copy()
+    piece["low"] = np.frombuffer(os.urandom(8 * len(piece)), np.uint64)
+    day, offset, number = names
+    return ids_entry(day, offset + int(mark.strip(b"-")), number, piece.tobytes())
 
 
 def _account_events(accounts: range) -> Iterator[AccountEvent]:
     """Two workspaces each with a package that both share, and some usage of either on each of the last days."""
-    now = datetime.now(UTC)
+    now, mark = datetime.now(UTC), _MARK.decode()
     days = [now.date() - timedelta(days=d) for d in range(_DAYS)]
     for a in accounts:
-        account, workspaces = f"acct-{a}", tuple(f"ws-{a}-{w}" for w in range(_WORKSPACES))
+        account, workspaces = f"acct{mark}{a}", tuple(f"ws{mark}{a}-{w}" for w in range(_WORKSPACES))
         for workspace in workspaces:
             yield Bound(account, WorkspaceBinding(workspace, account))
         yield PackageChanged(
             account,
-            Package(f"plan-{a}", account, "plan", workspaces, {"logs": 1_000}, days[-1], days[0] + timedelta(300), now),
+            Package(
+                f"plan{mark}{a}", account, "plan", workspaces, {"logs": 1_000}, days[-1], days[0] + timedelta(300), now
+            ),
         )
         series = [(workspace, day, "logs", 14) for day in days for workspace in workspaces]
         n = len(series)
@@ -135,7 +147,7 @@ async def open_stage() -> dict[str, Any]:
     stage, before, started = DrawdownStage(settings, 0, load_catalog(settings.catalog)), _resident(), monotonic()
     await stage.open(0)
     seconds = monotonic() - started
-    return {"seconds": seconds, "resident_mb": (_resident() - before) / 1e6, "digest": stage.ledger.digest()}
+    return {"seconds": seconds, "resident_mb": (_resident() - before) / 1e6, "accounts": len(stage.ledger.accounts)}
 
 
 def _resident() -> int:
