@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import aiokafka
-from aiokafka.consumer import fetcher
 from aiokafka.errors import IllegalStateError
 from faust import Schema
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport, server_list
 from faust.types import TP, ConsumerMessage
 
+from agents import records
 from agents.lag import Positions, positions_of
 
 #: Records of one `fetch` over all partitions; it bounds what a worker holds before it has looked at it.
@@ -25,14 +25,7 @@ FETCH_BYTES_MAX = 4 * 1024 * 1024
 _REBALANCE_POLL_SECONDS = 0.05
 
 
-class LeanRecords(fetcher.PartitionRecords):
-    """Hands on a record as the parser made it: the `ConsumerRecord` around it would cost a microsecond an event."""
-
-    def _consumer_record(self, _tp: Any, record: Any) -> Any:
-        return record
-
-
-fetcher.PartitionRecords = LeanRecords
+records.install()
 
 
 class ChunkThread(AIOKafkaConsumerThread):
@@ -103,8 +96,8 @@ class ChunkConsumer(Consumer):
         if self._sought != generation:
             await self.sleep(_REBALANCE_POLL_SECONDS)
             return
-        records, _ = await self._wait_next_records(timeout)
-        for tp, chunk in (records or {}).items():
+        fetched, _ = await self._wait_next_records(timeout)
+        for tp, chunk in (fetched or {}).items():
             if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
                 self._sought = None
                 self._drops += 1
@@ -112,10 +105,10 @@ class ChunkConsumer(Consumer):
             self.app.pipeline.fetched(tp, chunk[-1].offset + 1)
             yield tp, self._to_chunk(tp, chunk, generation)
 
-    def _to_chunk(self, tp: TP, records: list[Any], generation: int) -> ConsumerMessage:
-        last = records[-1]
+    def _to_chunk(self, tp: TP, chunk: list[Any], generation: int) -> ConsumerMessage:
+        last = chunk[-1]
         return ConsumerMessage(
-            tp.topic, tp.partition, last.offset, last.timestamp / 1000, last.timestamp_type, (), None, records, None,
+            tp.topic, tp.partition, last.offset, last.timestamp / 1000, last.timestamp_type, (), None, chunk, None,
             tp=tp, generation_id=generation,
         )  # fmt: skip
 
