@@ -54,10 +54,17 @@ class Transactor:
         )
 
     async def start(self) -> None:
-        """Fence every earlier owner of this source partition; its open transaction is aborted."""
-        await self._producer.start()
-        await self._producer.begin_transaction()
-        await self._producer.abort_transaction()
+        """Fence every earlier owner of this source partition; its open transaction is aborted.
+
+        A broker that is stopped may complete a transaction without telling its group coordinator: the records are there, but
+        the offset stays pending for ever, and the group's old one is read. A transaction of the same producer that holds the
+        offset too, and is aborted, ends that; what was processed already comes again, and the ledger knows it.
+        """
+        producer = self._producer
+        await producer.start()
+        await producer.begin_transaction()
+        await producer.send_offsets_to_transaction({self.source: 0}, self._group)
+        await producer.abort_transaction()
 
     async def stop(self) -> None:
         """Close the connection; an open transaction is aborted."""
@@ -68,9 +75,10 @@ class Transactor:
         producer = self._producer
         await producer.begin_transaction()
         sent = await self._send(commit.sends)
-        await producer.send_offsets_to_transaction({self.source: commit.next_offset}, self._group)
         # The client commits also when Kafka has refused a record: nothing may be committed before all are accepted.
-        await asyncio.gather(*sent)
+        await asyncio.gather(
+            producer.send_offsets_to_transaction({self.source: commit.next_offset}, self._group), *sent
+        )
         await producer.commit_transaction()
 
     async def _send(self, sends: Iterable[Send]) -> list[asyncio.Future[object]]:
