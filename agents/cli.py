@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 
 from agents.api.commands import app as api_keys
+from agents.api.keys import keys_file_of, read_keys
 from agents.cli_audit import audit
 from agents.cli_common import ConfigOption, JsonOption, console, load, print_json
 from agents.cli_purchase import package, statements, wallet, workspace
@@ -123,11 +124,12 @@ def bench(
 @app.command()
 def api(config: ConfigOption = None) -> None:
     """Run one process of the HTTP API and the dashboard."""
-    from agents.api.server import run as serve  # imports FastAPI, which is slow to load
-
     settings = load(config)
+    read_keys(keys_file_of(settings))
     # An engine inside a worker answers nobody else: then there is no history, and all that is live works.
     _require_set_up(settings, clickhouse=not settings.clickhouse.startswith("chdb:"))
+    from agents.api.server import run as serve  # imports FastAPI, which is slow to load
+
     raise typer.Exit(serve(settings))
 
 

@@ -22,6 +22,7 @@ from agents.local.services import Services
 from agents.migrate import migrate
 from agents.settings import Settings, load_settings
 from agents.topics import ensure_topics
+from served import Served, serve
 
 
 @pytest.fixture(scope="session")
@@ -106,4 +107,15 @@ def meter(services: Services, tmp_path: Path) -> Iterator[Meter]:
     """A meter of this test's own; no worker runs yet."""
     one = Meter(services, tmp_path)
     yield one
+    one.close()
+
+
+@pytest.fixture(scope="session")
+def served(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A meter with a worker and an API that all tests of the API share: each adds what it needs under names of its own."""
+    directory = tmp_path_factory.mktemp("served")
+    one = Meter(services, directory)
+    api = serve(one, directory)
+    yield api
+    api.close()
     one.close()

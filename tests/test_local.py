@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import httpx
 import pytest
 from aiokafka import AIOKafkaProducer
 
@@ -65,7 +66,7 @@ def test_up_is_alone_in_its_directory_and_takes_its_children_along(tmp_path: Pat
         "--dir",
         str(tmp_path / "d"),
         "--only",
-        "kafka,clickhouse",
+        "kafka,clickhouse,api",
         "--ports",
         "auto",
         "--ready-file",
@@ -73,7 +74,7 @@ def test_up_is_alone_in_its_directory_and_takes_its_children_along(tmp_path: Pat
     ]
     first = subprocess.Popen([*DRAWDOWN, *arguments], stdout=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not ready.exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         told = json.loads(ready.read_text())
@@ -81,6 +82,10 @@ def test_up_is_alone_in_its_directory_and_takes_its_children_along(tmp_path: Pat
         assert told["env"]["DRAWDOWN_CLICKHOUSE"] == told["clickhouse"]
         assert drawdown("topics", "--check", **told["env"]).returncode == 0
         assert drawdown("migrate", "--check", **told["env"]).returncode == 0
+        headers = {"Authorization": f"Bearer {told['api_key']}"}
+        assert httpx.get(f"{told['api']}/v1/accounts", headers=headers).json() == {"accounts": []}
+        assert told["env"]["DRAWDOWN_API_KEYS_FILE"] == str(tmp_path / "d" / "api-keys.toml")
+        assert set(told["pids"]) == {"kafka", "clickhouse", "api"}
         second = drawdown(*arguments)
         assert (second.returncode, second.stderr.count("\n")) == (2, 1)
         assert "in use by another" in second.stderr
@@ -127,6 +132,14 @@ def test_a_clickhouse_that_does_not_answer(command: list[str], nobody: str) -> N
     result = drawdown(*command, DRAWDOWN_CLICKHOUSE=f"http://{nobody}")
     assert (result.returncode, result.stderr.strip().count("\n")) == (3, 0), result.stderr
     assert "ClickHouse at" in result.stderr
+
+
+def test_an_api_without_keys(tmp_path: Path) -> None:
+    """Before anything else: one line that says what to do, and exit code 2."""
+    for env in ({}, {"DRAWDOWN_API_KEYS_FILE": str(tmp_path / "none")}):
+        result = drawdown("api", **env)
+        assert (result.returncode, result.stderr.strip().count("\n")) == (2, 0), result.stderr
+        assert "api-key create" in result.stderr
 
 
 def test_all_wrong_settings_at_once() -> None:

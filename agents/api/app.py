@@ -21,6 +21,7 @@ from agents.api import (
 from agents.api.observe import Observe
 from agents.api.problems import ProblemDetails
 from agents.api.routes_site import FOLDER, Assets
+from agents.api.routes_write import NoneAccepted
 from agents.api.services import Api
 
 _DESCRIPTION = """Shared prepaid quotas drawn down in real time.
@@ -51,8 +52,9 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         schemas = document["components"]["schemas"]
         schemas.update(documents.components())
-        problem = ProblemDetails.model_json_schema(ref_template="#/components/schemas/{model}")
-        schemas.update(problem.pop("$defs"))
-        schemas["ProblemDetails"] = problem
+        for model in (ProblemDetails, NoneAccepted):
+            schema = model.model_json_schema(mode="serialization", ref_template="#/components/schemas/{model}")
+            schemas.update(schema.pop("$defs"))
+            schemas[model.__name__] = schema
         app.openapi_schema = document
     return app.openapi_schema

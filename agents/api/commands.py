@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from agents.api.keys import ALL, SCOPES, create_key, read_keys, revoke_key
+from agents.api.keys import ALL, SCOPES, create_key, keys_file_of, read_keys, revoke_key
 from agents.errors import WrongUse
 from agents.settings import load_settings
 
@@ -23,10 +23,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _file(config: Path | None) -> Path:
-    file = load_settings(config).api_keys_file
-    if file is None:
-        raise WrongUse("name the file of the keys with DRAWDOWN_API_KEYS_FILE")
-    return file
+    return keys_file_of(load_settings(config))
 
 
 @app.command()

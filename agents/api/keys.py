@@ -23,6 +23,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from agents.errors import WrongUse
+from agents.settings import Settings
 
 log = structlog.get_logger()
 
@@ -91,6 +92,13 @@ def read_keys(file: Path) -> dict[str, Key]:
         first = error.errors(include_input=False)[0]
         raise WrongUse(f"{file}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     return {entry.id: Key(**entry.model_dump()) for entry in parsed.keys}
+
+
+def keys_file_of(settings: Settings) -> Path:
+    """The file of the keys; raises `WrongUse` when none is named."""
+    if settings.api_keys_file is None:
+        raise WrongUse("name the file of the API keys with DRAWDOWN_API_KEYS_FILE; `drawdown api-key create` makes it")
+    return settings.api_keys_file
 
 
 def create_key(file: Path, accounts: Iterable[str], scopes: Iterable[Scope], name: str = "") -> tuple[Key, str]:

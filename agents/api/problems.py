@@ -63,7 +63,7 @@ def no_such(what: str) -> Problem:
 #: For `responses=` of every route.
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"description": HTTPStatus(status).phrase, "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/ProblemDetails"}}}}
-    for status in (400, 401, 403, 404, 422, 429, 503)
+    for status in (400, 401, 403, 404, 409, 413, 415, 422, 429, 503)
 }  # fmt: skip
 
 

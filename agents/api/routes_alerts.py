@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from agents.api.accounts import OwnAccount
 from agents.api.auth import Admin, Reader
 from agents.api.keys import Key
-from agents.api.models import Exact
+from agents.api.models_history import Exact
 from agents.api.problems import FieldError, Problem, no_such, unavailable
 from agents.api.routes_write import read_body
 from agents.api.services import api_of

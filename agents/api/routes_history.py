@@ -13,7 +13,7 @@ from typing import Annotated, Any, NamedTuple
 from fastapi import APIRouter, Depends, Path, Query, Request
 
 from agents.api.accounts import Account, OwnAccount
-from agents.api.models import (
+from agents.api.models_history import (
     Burndown,
     BurndownPoint,
     BurndownSeries,
@@ -23,6 +23,7 @@ from agents.api.models import (
     Forecast,
     Overage,
     OverageRow,
+    RequestDay,
     Statement,
     WorkspaceCharges,
 )
@@ -47,8 +48,8 @@ class Days(NamedTuple):
 
 async def _days(
     account: OwnAccount,
-    from_: Annotated[date | None, Query(alias="from", description="Left out: the first of `to`'s month.")] = None,
-    to: Annotated[date | None, Query(description="Left out: the account's today.")] = None,
+    from_: Annotated[RequestDay | None, Query(alias="from", description="Left out: the first of `to`'s month.")] = None,
+    to: Annotated[RequestDay | None, Query(description="Left out: the account's today.")] = None,
 ) -> Days:
     last = to or account.today
     first = from_ or last.replace(day=1)
@@ -61,7 +62,7 @@ async def _days(
 Range = Annotated[Days, Depends(_days)]
 
 
-@router.get("/v1/accounts/{account}/overage")
+@router.get("/v1/accounts/{account:path}/overage")
 async def overage(request: Request, account: OwnAccount, days: Range) -> Overage:
     """The newest overage events of a range of days."""
     rows = await api_of(request).history.overage(account.account, days.first, days.last, _ROWS_MAX + 1)
@@ -71,7 +72,7 @@ async def overage(request: Request, account: OwnAccount, days: Range) -> Overage
     )  # fmt: skip
 
 
-@router.get("/v1/accounts/{account}/charges")
+@router.get("/v1/accounts/{account:path}/charges")
 async def charges(request: Request, account: OwnAccount, days: Range) -> Charges:
     """What the overage and pay-as-you-go usage of a range of days cost, by workspace and by day."""
     history, today = api_of(request).history, account.today
@@ -109,7 +110,7 @@ def _workspace(account: Account, workspace: str, lines: Sequence[dict[str, Any]]
     )  # fmt: skip
 
 
-@router.get("/v1/accounts/{account}/burndown")
+@router.get("/v1/accounts/{account:path}/burndown")
 async def burndown(
     request: Request,
     account: OwnAccount,
@@ -138,9 +139,9 @@ def _series(package: str, course: Sequence[tuple[Any, ...]]) -> BurndownSeries:
     )  # fmt: skip
 
 
-@router.get("/v1/accounts/{account}/statements/{day}")
+@router.get("/v1/accounts/{account:path}/statements/{day}")
 async def statement(
-    request: Request, account: OwnAccount, day: Annotated[date, Path(examples=["2026-11-23"])]
+    request: Request, account: OwnAccount, day: Annotated[RequestDay, Path(examples=["2026-11-23"])]
 ) -> Statement:
     """The statement of a settled day, in its newest revision; 404 while the day is open."""
     found = await api_of(request).history.statement(account.account, day)

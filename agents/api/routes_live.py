@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from datetime import date
+from http import HTTPStatus
 from typing import Annotated
 
 import orjson
@@ -12,6 +12,7 @@ from fastapi import APIRouter, Header, Path, Query, Request
 from agents.api.accounts import Account, OwnAccount
 from agents.api.auth import Reader
 from agents.api.models import AccountList, AccountSummary, Alert, Alerts, Quotas, WorkspaceQuotas
+from agents.api.models_history import RequestDay
 from agents.api.quotas import free_limits, live_statuses, quota_rows, workspace_meters
 from agents.api.services import Api, api_of
 from agents.api.stream import EventStream, pulse_figures
@@ -19,7 +20,7 @@ from pipeline.days import day_bounds, to_instant
 
 router = APIRouter()
 
-Day = Annotated[date | None, Query(description="The account's day; left out: today.", examples=["2026-11-24"])]
+Day = Annotated[RequestDay | None, Query(description="The account's day; left out: today.", examples=["2026-11-24"])]
 
 
 @router.get("/v1/accounts")
@@ -36,7 +37,7 @@ def _summary(account: Account) -> AccountSummary:
     )  # fmt: skip
 
 
-@router.get("/v1/accounts/{account}/quotas")
+@router.get("/v1/accounts/{account:path}/quotas")
 async def quotas(request: Request, account: OwnAccount, day: Day = None) -> Quotas:
     """Every package and meter: quota, used, remaining, utilization, forecast, and who holds how much."""
     api = api_of(request)
@@ -52,7 +53,7 @@ async def quotas(request: Request, account: OwnAccount, day: Day = None) -> Quot
     )  # fmt: skip
 
 
-@router.get("/v1/workspaces/{workspace}/quotas")
+@router.get("/v1/workspaces/{workspace:path}/quotas")
 async def workspace_quotas(
     request: Request, key: Reader, workspace: Annotated[str, Path(min_length=1, max_length=256)]
 ) -> WorkspaceQuotas:
@@ -68,7 +69,7 @@ async def workspace_quotas(
     )  # fmt: skip
 
 
-@router.get("/v1/accounts/{account}/alerts")
+@router.get("/v1/accounts/{account:path}/alerts")
 async def alerts(
     request: Request, account: OwnAccount, day: Day = None, limit: Annotated[int, Query(ge=1, le=1000)] = 100
 ) -> Alerts:
@@ -80,7 +81,8 @@ async def alerts(
 
 
 @router.get(
-    "/v1/accounts/{account}/stream",
+    "/v1/accounts/{account:path}/stream",
+    status_code=HTTPStatus.OK,
     response_class=EventStream,
     responses={200: {"description": "Server-sent events `snapshot`, `quota`, `overage`, `alert` and `heartbeat`.",
                      "content": {"text/event-stream": {"schema": {"type": "string"}}}}},

@@ -8,13 +8,12 @@ from contextlib import suppress
 from http import HTTPStatus
 
 import msgspec
-import orjson
 from aiokafka import TopicPartition
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from agents.api.auth import Admin, Ingester
-from agents.api.documents import EVENTS_BODY, PACKAGE_BODY, WORKSPACE_BODY, one_of
+from agents.api.documents import EVENTS_BODY, PACKAGE_BODY, WORKSPACE_BODY, one_of, reference
 from agents.api.ingest import Judged, from_headers
 from agents.api.problems import MEDIA_TYPE, FieldError, Problem, no_such
 from agents.api.services import api_of
@@ -47,6 +46,16 @@ class Accepted(BaseModel):
     errors: list[EventError] = []
 
 
+class NoneAccepted(Accepted):
+    """RFC 9457, and how the events ended."""
+
+    type: str = "about:blank"
+    title: str = Field(examples=["Bad Request"])
+    status: int = Field(examples=[400])
+    detail: str = "no event is valid"
+    instance: str = "/v1/events"
+
+
 @router.post(
     "/v1/events",
     status_code=HTTPStatus.ACCEPTED,
@@ -54,6 +63,7 @@ class Accepted(BaseModel):
     responses={
         202: {"model": Accepted, "description": "Kafka has all of them"},
         207: {"model": Accepted, "description": "Kafka has those that are valid; `errors` says what is wrong with the others"},
+        400: {"description": "No event is valid", "content": {MEDIA_TYPE: {"schema": reference("NoneAccepted")}}},
     },
 )  # fmt: skip
 async def events(request: Request, key: Ingester) -> Response:
@@ -67,10 +77,10 @@ async def events(request: Request, key: Ingester) -> Response:
         raise Problem(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"{_STRUCTURED}, {_BATCH}, application/json, or ce- headers")
     judged = await api.ingest.judge(key, body)
     await api.ingest.write(judged, USAGE)
-    return _answer(request, judged)
+    return _answer(judged)
 
 
-def _answer(request: Request, judged: Judged) -> Response:
+def _answer(judged: Judged) -> Response:
     """202, 207, or 400 when nothing was valid."""
     told = Accepted(
         accepted=judged.count, rejected=len(judged.refused),
@@ -81,9 +91,8 @@ def _answer(request: Request, judged: Judged) -> Response:
         return Response(told.model_dump_json(), status, media_type="application/json")
     large = any(one.code is Reason.RECORD_TOO_LARGE for one in judged.refused)
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE if large else HTTPStatus.BAD_REQUEST
-    problem = {"type": "about:blank", "title": status.phrase, "status": int(status), "detail": "no event is valid",
-               "instance": request.url.path, **told.model_dump(mode="json")}  # fmt: skip
-    return Response(orjson.dumps(problem), status, media_type=MEDIA_TYPE)
+    problem = NoneAccepted(**told.model_dump(), title=status.phrase, status=status)
+    return Response(problem.model_dump_json(), status, media_type=MEDIA_TYPE)
 
 
 @router.post(
@@ -148,8 +157,8 @@ def _parsed(body: bytes, parse: Callable[[bytes], AccountEvent]) -> AccountEvent
         return parse(body)
     except (*UNDECODABLE, ValueError) as error:
         reason, message = explain_document(body, error)
-        at, _, text = message.partition(": ")
-        told = FieldError(at=at if text else "$", message=text or message, code=reason)
+        at, _, text = message.partition(": ") if reason is Reason.INVALID_FIELD else ("$", "", message)
+        told = FieldError(at=at, message=text, code=reason)
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "the document is not valid", [told]) from None
 
 

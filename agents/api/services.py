@@ -11,10 +11,9 @@ from agents.api.auth import Gate, RateLimit
 from agents.api.feed import Feed
 from agents.api.history import History
 from agents.api.ingest import Ingest, Writer
-from agents.api.keys import KeyRing
+from agents.api.keys import KeyRing, keys_file_of
 from agents.api.packages import Packages
 from agents.api.watch import Watch
-from agents.errors import WrongUse
 from agents.registry import Registry
 from agents.route import limits_of
 from agents.settings import Settings
@@ -29,11 +28,9 @@ class Api:
     """One API process. It keeps nothing that another replica would need."""
 
     def __init__(self, settings: Settings) -> None:
-        if settings.api_keys_file is None:
-            raise WrongUse("no file of API keys: set DRAWDOWN_API_KEYS_FILE; `drawdown api-key create` makes a key")
         self.settings = settings
         self.catalog = load_catalog(settings.catalog)
-        self.gate = Gate(KeyRing(settings.api_keys_file), RateLimit(settings.api_rate, settings.api_burst))
+        self.gate = Gate(KeyRing(keys_file_of(settings)), RateLimit(settings.api_rate, settings.api_burst))
         self.router = Router(self.catalog, limits_of(settings))
         self.registry = Registry(settings, self.router)
         self.feed = Feed(settings, Packages(self.catalog))
