@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system demo up test chaos check fmt bench lock clean
+.PHONY: help setup system system-tests demo up test chaos check fmt bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-8s\033[0m %s\n", $$1, $$2}'
@@ -23,13 +23,16 @@ $(STAMP): pyproject.toml requirements.lock
 system:
 	@./deploy/install-system
 
+system-tests:
+	@./deploy/install-system tests
+
 demo: setup system ## play the example on real servers, and check every figure
 	@$(BIN)/drawdown demo
 
 up: setup system ## start everything on this machine; Ctrl-C stops it
 	@$(BIN)/drawdown up
 
-test: setup system ## all tests, on a real Kafka and ClickHouse
+test: setup system-tests ## all tests, on a real Kafka and ClickHouse
 	@$(BIN)/python -m pytest
 
 chaos: setup system ## many seeds of the chaos test: SEEDS=1,2,3 SECONDS_EACH=60

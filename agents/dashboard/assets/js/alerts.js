@@ -29,8 +29,9 @@ function words(alert, meters, zone) {
 }
 
 export function renderAlerts(model, meters, zone, loaded) {
-  const alerts = [...model.alerts.values()].sort((a, b) => b.when - a.when || (a.id < b.id ? 1 : -1));
+  const alerts = [...model.alerts.values()].sort((a, b) => b.when - a.when || b.threshold - a.threshold || (a.id < b.id ? 1 : -1));
   byId("alerts-empty").hidden = alerts.length > 0 || !loaded;
+  byId("alerts-loading").hidden = alerts.length > 0 || loaded;
   byId("alerts").hidden = alerts.length === 0;
   text(byId("alerts-count"), alerts.length ? `${alerts.length} on this day` : "");
   keyed(byId("alerts"), alerts, (a) => a.id, create, (item, alert) => {

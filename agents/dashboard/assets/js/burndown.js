@@ -2,7 +2,7 @@
 
 import uPlot from "../vendor/uplot/uPlot.esm.js";
 import { byId, h, text } from "./dom.js";
-import { clock, duration } from "./days.js";
+import { clock, duration, now as present } from "./days.js";
 import { grouped, quantity, short } from "./numbers.js";
 
 const MINUTE = 60_000;
@@ -11,6 +11,8 @@ const RANGES = [["day", "Day", 0], ["hours", "3 h", 180], ["minutes", "15 min", 
 const APART_MS = 1_000;
 const POINTS_MAX = 4_000;
 const AXIS_PX = 56;
+const FLAG_PX = 56;
+const FLAG_GAP_PX = 6;
 const QUARTERS = [0, 1, 2, 3, 4];
 
 export class Burndown {
@@ -66,7 +68,7 @@ export class Burndown {
   draw() {
     const { row, bounds } = this;
     if (!row || !bounds) return;
-    const now = Math.min(Math.max(Date.now(), bounds[0]), bounds[1]);
+    const now = Math.min(Math.max(present(), bounds[0]), bounds[1]);
     const today = now < bounds[1];
     this.#figures(row, now, today);
     if (!this.plot) this.#rebuild();
@@ -141,8 +143,11 @@ export class Burndown {
     const inside = x >= 0 && x <= this.plot.over.clientWidth;
     this.flag.hidden = !inside;
     text(this.flag, clock(end[0], this.zone));
-    this.flag.style.left = `${Math.min(Math.max(x, 22), this.plot.over.clientWidth - 22)}px`;
-    this.flag.style.top = `${this.plot.over.clientHeight - 8}px`;
+    // Beside the end of the line, on the side that has room.
+    const width = this.plot.over.clientWidth;
+    const right = x + FLAG_PX < width;
+    this.flag.style.left = right ? `${x + FLAG_GAP_PX}px` : "auto";
+    this.flag.style.right = right ? "auto" : `${width - x + FLAG_GAP_PX}px`;
   }
 
   #size() {
@@ -187,7 +192,8 @@ export class Burndown {
       ],
       series: [
         {},
-        { stroke: colour("--accent"), width: 2, fill: fade(colour("--accent")), points: { show: false } },
+        // Steps: what is left stays until the next event that takes from it.
+        { stroke: colour("--accent"), width: 2, fill: fade(colour("--accent")), points: { show: false }, paths: uPlot.paths.stepped({ align: 1 }) },
         { stroke: colour("--over"), width: 2, dash: [5, 5], points: { show: false } },
       ],
       hooks: { setCursor: [() => this.#point()] },

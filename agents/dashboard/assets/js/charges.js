@@ -17,7 +17,7 @@ function basis(line) {
 function linesOf(model) {
   const groups = new Map();
   const group = (workspace) => {
-    if (!groups.has(workspace)) groups.set(workspace, { workspace, lines: new Map(), upToNow: "0", upToYesterday: "0" });
+    if (!groups.has(workspace)) groups.set(workspace, { workspace, lines: new Map() });
     return groups.get(workspace);
   };
   for (const w of model.charges?.workspaces ?? []) {
@@ -44,7 +44,8 @@ export function renderCharges(model, meters) {
   const groups = linesOf(model);
   const { charges } = model;
   byId("charges-empty").hidden = !charges || groups.length > 0;
-  byId("charges-scroll").hidden = groups.length === 0 && Boolean(charges);
+  byId("charges-scroll").hidden = groups.length === 0;
+  byId("charges-loading").hidden = Boolean(charges) || groups.length > 0;
   if (charges) text(byId("charges-of"), `${shortDay(charges.from)} to ${shortDay(charges.to)}, in ${charges.currency}`);
   const rows = groups.flatMap((g) => [
     { key: g.workspace, group: g },
@@ -75,7 +76,7 @@ function line(tr, item, model, meters) {
   const today = model.overageOf(item);
   text(tr.children[1], grouped(today));
   tr.children[1].classList.toggle("zero", today === 0n);
-  text(tr.children[2], item.units === null || item.price === null ? "–" : `${item.units} × ${item.price}`);
+  text(tr.children[2], item.units === null || item.price === null ? "–" : `${money(item.units)} × ${item.price}`);
   text(tr.children[3], "");
   if (item.amount === undefined) text(tr.children[4], "rating…");
   else if (item.amount === null) text(tr.children[4], "no price");
@@ -84,6 +85,10 @@ function line(tr, item, model, meters) {
 
 /** Two places on the page; the exact amount is in the title. */
 function amount(cell, exact) {
+  if (exact === undefined) {
+    text(cell, "–");
+    return;
+  }
   text(cell, money(exact));
   attribute(cell, "title", exact);
   cell.classList.toggle("zero", Number(exact) === 0);
@@ -95,6 +100,6 @@ function foot(charges) {
   const [name, yesterday, now] = parent.firstChild.children;
   const unpriced = charges?.unpriced ?? 0;
   text(name, unpriced ? `All workspaces (without ${unpriced} ${unpriced === 1 ? "line that has" : "lines that have"} no price)` : "All workspaces");
-  amount(yesterday, charges?.up_to_yesterday ?? "0");
-  amount(now, charges?.up_to_now ?? "0");
+  amount(yesterday, charges?.up_to_yesterday);
+  amount(now, charges?.up_to_now);
 }

@@ -1,5 +1,17 @@
 // Days and clocks in an account's time zone. A day is "2026-11-24"; an instant is milliseconds since 1970.
 
+const SKEW_MS = 2_000;
+let skew = 0;
+
+/** Now, by the API's clock where this machine's is wrong. */
+export const now = () => Date.now() + skew;
+
+/** The API said what time it is; less than two seconds may as well be the way of the message. */
+export function setClock(instant) {
+  const apart = instant - Date.now();
+  skew = Math.abs(apart) < SKEW_MS ? 0 : apart;
+}
+
 const formats = new Map();
 
 function format(zone, options) {

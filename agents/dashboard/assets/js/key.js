@@ -22,12 +22,15 @@ export const forgetKey = () => sessionStorage.removeItem(KEY);
 export function askForKey(problem, given = "") {
   const form = byId("door-form");
   const field = byId("door-key");
-  byId("app").hidden = true;
-  byId("door").hidden = false;
-  field.value = given;
+  // Nothing is taken from somebody who is typing while we try again.
+  if (byId("door").hidden || !given) {
+    byId("app").hidden = true;
+    byId("door").hidden = false;
+    field.value = given;
+    field.focus();
+  }
   text(byId("door-problem"), problem);
   field.setAttribute("aria-invalid", String(Boolean(problem)));
-  field.focus();
   return new Promise((resolve) => {
     form.onsubmit = (event) => {
       event.preventDefault();

@@ -50,7 +50,7 @@ export class Model {
     this.workspaces = new Map(answer.workspaces.map((w) => [w.workspace, w]));
   }
 
-  /** Whether the event named a quota that is not known yet (a package that was just bought). */
+  /** Whether packages came or went: a quota that is not known yet, or one that takes part no more. */
   applyQuota(wire) {
     if (wire.day !== this.day) return false;
     const row = status(wire);
@@ -60,8 +60,9 @@ export class Model {
       this.early.set(quotaKey(row), row);
       return row.quota > 0n;
     }
-    if (!newer(known, row)) this.quotas.set(quotaKey(row), { ...known, ...row });
-    return false;
+    if (newer(known, row)) return false;
+    this.quotas.set(quotaKey(row), { ...known, ...row });
+    return row.quota === 0n && known.quota > 0n;
   }
 
   /** Whether it changed something. */

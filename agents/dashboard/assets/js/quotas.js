@@ -24,8 +24,9 @@ export function level(row, over) {
 }
 
 export class Quotas {
-  constructor(parent, onSelect) {
-    Object.assign(this, { parent, onSelect, selected: null, whole: new Set() });
+  /** `onSelect(id)`: another quota is the open one; `redraw()`: please render again. */
+  constructor(parent, onSelect, redraw) {
+    Object.assign(this, { parent, onSelect, redraw, selected: null, whole: new Set() });
     parent.addEventListener("keydown", (event) => this.#walk(event));
   }
 
@@ -35,17 +36,17 @@ export class Quotas {
       return;
     }
     const groups = model.byPackage();
-    if (!groups.some((g) => g.rows.some((r) => idOf(r) === this.selected))) this.select(mostUsed(groups), false);
+    if (!groups.some((g) => g.rows.some((r) => idOf(r) === this.selected))) this.select(mostUsed(groups));
     const cards = groups.length ? groups : [{ empty: true }];
     keyed(this.parent, cards, (g) => g.package ?? "\nempty", (g) => (g.empty ? nothing() : card(g.package)), (node, g) => {
       if (!g.empty) this.#card(node, g, model, plans);
     });
   }
 
-  select(id, byUser = true) {
+  select(id) {
     if (!id || id === this.selected) return;
     this.selected = id;
-    this.onSelect(id, byUser);
+    this.onSelect(id);
   }
 
   #card(node, group, model, plans) {
@@ -69,7 +70,10 @@ export class Quotas {
         h("span", { class: "quota-used figure" }, h("span", { class: "used" }), h("span", { class: "of" })),
         h("span", { class: "quota-percent figure" })),
       h("div", { class: "shares", id, hidden: true }));
-    item.firstChild.addEventListener("click", () => this.select(idOf(row)));
+    item.firstChild.addEventListener("click", () => {
+      this.select(idOf(row));
+      this.redraw();
+    });
     return item;
   }
 
@@ -101,7 +105,7 @@ export class Quotas {
         h("p", { class: "more" }, h("button", { type: "button", class: "quiet" })));
       panel.querySelector(".quiet").addEventListener("click", () => {
         if (!this.whole.delete(this.selected)) this.whole.add(this.selected);
-        this.onSelect(this.selected, false);
+        this.redraw();
       });
     }
     const whole = this.whole.has(idOf(row));

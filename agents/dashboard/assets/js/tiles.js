@@ -1,7 +1,7 @@
 // The four figures at a glance, and what is said of the stream.
 
 import { attribute, byId, h, text } from "./dom.js";
-import { clock, duration } from "./days.js";
+import { clock, duration, now as present } from "./days.js";
 import { addDecimals, grouped, money, percent } from "./numbers.js";
 
 const SPARK_POINTS = 48;
@@ -30,7 +30,7 @@ function charges(model) {
 
 function next(model, zone) {
   const rows = [...model.quotas.values()].filter((r) => r.quota > 0n);
-  const now = Date.now();
+  const now = present();
   const ending = rows.filter((r) => r.exhaustsAt > now && r.remaining > 0n).sort((a, b) => a.exhaustsAt - b.exhaustsAt);
   const ended = rows.filter((r) => r.remaining === 0n);
   const more = ended.length ? `, ${ended.length} exhausted` : "";
