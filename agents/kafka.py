@@ -15,6 +15,9 @@ from agents.offsets import StableOffsetFetch, offsets_in
 from agents.settings import Settings
 from schemas.topics import MESSAGE_BYTES_MAX, Topic
 
+#: The leader of a group assigns the partitions that it knows. While a broker starts it may know of none, and everybody idles until it asks
+#: again: the client's default for that is five minutes.
+METADATA_MAX_AGE_MS = 5_000
 #: A broker that starts takes some seconds until it knows its groups.
 _PATIENCE_SECONDS = 30
 

@@ -27,6 +27,7 @@ from agents.clickhouse import INSERT_SETTINGS, connect
 from agents.errors import CommandError, Unreachable
 from agents.failures import locate
 from agents.health import Health
+from agents.kafka import METADATA_MAX_AGE_MS
 from agents.lag import Positions, positions_of
 from agents.metrics import CLICKHOUSE_INSERT_FAILURES, CLICKHOUSE_INSERT_SECONDS
 from agents.settings import Settings
@@ -119,6 +120,7 @@ class Sink:
             max_poll_interval_ms=_POLL_INTERVAL_MS,
             session_timeout_ms=int(self._settings.session_timeout * 1000),
             heartbeat_interval_ms=int(self._settings.session_timeout * 1000 / 4),
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
             fetch_max_wait_ms=100,
         )
         self._consumer = consumer

@@ -16,6 +16,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, T
 from faust.types import TP, ConsumerMessage
 
 from agents import records
+from agents.kafka import METADATA_MAX_AGE_MS
 from agents.lag import Positions, positions_of
 
 #: Records of one `fetch` over all partitions; it bounds what a worker holds before it has looked at it.
@@ -48,6 +49,7 @@ class ChunkThread(AIOKafkaConsumerThread):
             request_timeout_ms=int(conf.broker_request_timeout * 1000),
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
             max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
         )

@@ -27,7 +27,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from msgspec import structs
 
-from agents.kafka import newest_values
+from agents.kafka import METADATA_MAX_AGE_MS, newest_values
 from agents.metrics import WEBHOOKS_DISABLED
 from agents.settings import Settings
 from agents.webhooks.deliveries import given_up, key_of, tried, verdict
@@ -117,6 +117,7 @@ class Dispatcher(ConsumerRebalanceListener):  # type: ignore[misc]
             enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=_POLL_MS,
             session_timeout_ms=int(settings.session_timeout * 1000),
             heartbeat_interval_ms=int(settings.session_timeout * 1000 / 4),
+            metadata_max_age_ms=METADATA_MAX_AGE_MS,
         )  # fmt: skip
         try:
             await self._producer.start()
