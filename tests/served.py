@@ -139,6 +139,7 @@ def path(account: str, rest: str) -> str:
 
 def serve(meter: Meter, directory: Path) -> Served:
     """X: two workspaces share 150 logs a day, both use 100. Y has one workspace that pays as it goes."""
+    meter.env["DRAWDOWN_WEBHOOK_PRIVATE_TARGETS"] = "true"
     meter.start_worker()
     at = now()
     bindings = [binding("xa", X, name="A"), binding("xb", X, name="B"), binding("ya", Y), binding("yf", Y, plan="free")]
