@@ -55,9 +55,9 @@ class Store:
         async with self._lock:
             ends = await self._consumer.end_offsets(list(self._tps.values()))
             while any([await self._consumer.position(tp) < end for tp, end in ends.items()]):
-                for records in (await self._consumer.getmany(timeout_ms=200)).values():
+                for tp, records in (await self._consumer.getmany(timeout_ms=200)).items():
                     for record in records:
-                        self._take(record)
+                        self._take(tp.topic, record)
 
     def get(self, webhook: str) -> Webhook | None:
         """The subscription of this id."""
@@ -92,9 +92,9 @@ class Store:
         await self._producer.send_and_wait(tp.topic, value, key.encode(), tp.partition)
         await self.refresh()
 
-    def _take(self, record: ConsumerRecord[bytes, bytes]) -> None:
+    def _take(self, topic: str, record: ConsumerRecord[bytes, bytes]) -> None:
         key = (record.key or b"").decode(errors="replace")
-        webhooks = record.topic == self._tps[WEBHOOKS].topic
+        webhooks = topic == self._tps[WEBHOOKS].topic
         if record.value is None:
             (self._webhooks if webhooks else self._rules).pop(key, None)
             return
@@ -105,4 +105,4 @@ class Store:
                 self._rules[event.account] = event.rules
         except (*UNDECODABLE, ValueError):
             # The value stays out of the log: it may hold a secret. Of rules the inlet makes a dead letter.
-            log.warning("an unreadable record is passed over", topic=record.topic, offset=record.offset)
+            log.warning("an unreadable record is passed over", topic=topic, offset=record.offset)
