@@ -9,6 +9,7 @@ import sys
 import threading
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from struct import pack
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -189,7 +190,7 @@ def test_corrections(meter: Meter) -> None:
     )  # fmt: skip
     meter.wait(lambda: meter.rows("SELECT count() FROM dead_letters FINAL") == [(1,)], "the other c1 is refused")
     meter.wait(lambda: meter.rows(newest) == [(Decimal(54),)], "the statement is revised")
-    assert meter.rows("SELECT quantity FROM overage WHERE workspace = 'B'") == [(30 * M,)]
+    assert meter.rows("SELECT quantity FROM overage WHERE workspace = 'B' AND basis = 'package'") == [(30 * M,)]
     found = command(meter, "verify", "acct", "--day", yesterday)
     assert found.returncode == 0, found.stdout
     summary, *lines = found.stdout.splitlines()
@@ -237,10 +238,13 @@ def test_which_raw_events_count(meter: Meter) -> None:
     def batch(log_offset: int, offset: int, *rows: tuple[int, int, str]) -> bytes:
         """Rows of (place in series, quantity, id), at the usage topic's places from `offset` on."""
         places, quantities, ids = map(list, zip(*rows, strict=True))
-        usage = RoutedUsage(
-            "hand", 0, series, places, quantities, [0] * len(rows), [*range(offset, offset + len(rows))],
-            [-1] * len(rows), bytes(16 * len(rows)), ["s"] * len(rows), ids,
-        )  # fmt: skip
+        n = len(rows)
+        columns = [
+            pack(f"<{n}{kind}", *numbers) for kind, numbers in (
+                ("H", places), ("Q", quantities), ("q", [0] * n), ("Q", range(offset, offset + n)), ("i", [-1] * n),
+            )
+        ]  # fmt: skip
+        usage = RoutedUsage("hand", 0, series, *columns, bytes(16 * n), ["s"] * n, ids)
         return b'{"log_offset":%d,' % log_offset + encode_account_event(usage)[1:]
 
     batches = [
