@@ -13,6 +13,7 @@ const POINTS_MAX = 4_000;
 const AXIS_PX = 56;
 const FLAG_PX = 56;
 const FLAG_GAP_PX = 6;
+const FLAG_LEFT_PX = 20;
 const QUARTERS = [0, 1, 2, 3, 4];
 
 export class Burndown {
@@ -147,7 +148,7 @@ export class Burndown {
     const width = this.plot.over.clientWidth;
     const right = x + FLAG_PX < width;
     this.flag.style.left = right ? `${x + FLAG_GAP_PX}px` : "auto";
-    this.flag.style.right = right ? "auto" : `${width - x + FLAG_GAP_PX}px`;
+    this.flag.style.right = right ? "auto" : `${width - x + FLAG_LEFT_PX}px`;
   }
 
   #size() {
