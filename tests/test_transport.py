@@ -7,9 +7,11 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+from aiokafka.admin import NewTopic
 from faust.types import TP
 
 from agents.app import MeterApp, create_app
+from agents.kafka import admin
 from conftest import Meter
 
 RECORDS = 200
@@ -51,9 +53,9 @@ class Recording:
 
 
 @asynccontextmanager
-async def running(meter: Meter, pipeline: Recording) -> AsyncIterator[MeterApp]:
-    """An app that reads the workspaces, which have one partition."""
-    app = create_app(meter.settings, pipeline, [meter.settings.topic_prefix + "workspaces"])
+async def running(meter: Meter, pipeline: Recording, topic: str = "workspaces") -> AsyncIterator[MeterApp]:
+    """An app that reads a topic with one partition."""
+    app = create_app(meter.settings, pipeline, [meter.settings.topic_prefix + topic])
     await app.start()
     try:
         yield app
@@ -64,8 +66,8 @@ async def running(meter: Meter, pipeline: Recording) -> AsyncIterator[MeterApp]:
 VALUES = [str(number).encode() for number in range(RECORDS)]
 
 
-async def send(meter: Meter) -> None:
-    await meter._send(meter.settings.topic_prefix + "workspaces", [(b"key", value) for value in VALUES])
+async def send(meter: Meter, topic: str = "workspaces") -> None:
+    await meter._send(meter.settings.topic_prefix + topic, [(b"key", value) for value in VALUES])
 
 
 async def test_what_is_dropped_is_fetched_again(meter: Meter) -> None:
@@ -112,5 +114,20 @@ async def test_nothing_is_fetched_before_the_partitions_are_open(meter: Meter) -
         assert not fetches
         assert not pipeline.taken
         pipeline.generation = app.consumer_generation_id  # they are open
+        await asyncio.wait_for(pipeline.complete.wait(), 30)
+    assert pipeline.taken == VALUES
+
+
+async def test_partitions_that_the_broker_did_not_know_are_assigned_soon(meter: Meter) -> None:
+    """A broker that starts may know no topics yet when the group shares them out: the group looks again, and not after minutes."""
+    pipeline = Recording()
+    async with running(meter, pipeline, "unknown") as app:
+        while pipeline.generation is None:  # noqa: ASYNC110  # the first assignment, of nothing
+            await asyncio.sleep(0.1)
+        assert not app.consumer.assignment()
+        async with admin(meter.settings) as client:
+            await client.create_topics([NewTopic(meter.settings.topic_prefix + "unknown", 1, 1)])
+        await asyncio.wait_for(pipeline.owned.wait(), 30)
+        await send(meter, "unknown")
         await asyncio.wait_for(pipeline.complete.wait(), 30)
     assert pipeline.taken == VALUES
