@@ -110,9 +110,12 @@ def meter(services: Services, tmp_path: Path) -> Iterator[Meter]:
     one.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def served(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A meter with a worker and an API that all tests of the API share: each adds what it needs under names of its own."""
+    """A meter with a worker and an API that the tests of a module share: each adds what it needs under names of its own.
+
+    Not for longer: other modules kill the servers that all share, and nobody starts this worker again.
+    """
     directory = tmp_path_factory.mktemp("served")
     one = Meter(services, directory)
     api = serve(one, directory)
