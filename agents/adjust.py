@@ -9,10 +9,9 @@ from getpass import getuser
 from uuid import uuid4
 from zoneinfo import ZoneInfo
 
-from aiokafka import AIOKafkaProducer
-
 from agents.documents import AccountDocuments, documents_of
 from agents.errors import WrongUse
+from agents.kafka import send
 from agents.settings import Settings
 from schemas.catalog import Catalog, load_catalog
 from schemas.log import Correction, encode_account_event
@@ -57,7 +56,7 @@ def adjust(settings: Settings, wish: Wish) -> Correction:
         retention_days=_retention(catalog, documents, wish), quantity=wish.quantity, reason=wish.reason.strip(),
         operator=wish.operator.strip(), at=now,
     )  # fmt: skip
-    asyncio.run(_send(settings, correction))
+    asyncio.run(send(settings, ACCOUNT_EVENTS, correction.account, encode_account_event(correction)))
     return correction
 
 
@@ -91,14 +90,3 @@ def _retention(catalog: Catalog, documents: AccountDocuments, wish: Wish) -> int
         return wish.retention_days
     own = documents.bindings[wish.workspace].retention_days
     return own.get(wish.meter, catalog.meters[wish.meter].default_retention)
-
-
-async def _send(settings: Settings, correction: Correction) -> None:
-    """Into the account's partition; a repetition by the client is written once."""
-    producer = AIOKafkaProducer(bootstrap_servers=settings.kafka, enable_idempotence=True)
-    await producer.start()
-    try:
-        topic = settings.topic_prefix + ACCOUNT_EVENTS.name
-        await producer.send_and_wait(topic, encode_account_event(correction), correction.account.encode())
-    finally:
-        await producer.stop()

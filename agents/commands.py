@@ -6,11 +6,11 @@ import asyncio
 from time import monotonic
 
 import msgspec
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from agents.documents import AccountDocuments
 from agents.errors import CommandError
-from agents.kafka import partition_counts
+from agents.kafka import partition_counts, reader, send
 from agents.settings import Settings
 from pipeline.account import Account
 from pipeline.billing import Command
@@ -33,22 +33,13 @@ async def submit(settings: Settings, command: Command) -> Outcome:
     """
     topic = settings.topic_prefix + ORDERS.name
     partitions = [TopicPartition(topic, p) for p in range((await partition_counts(settings, [ORDERS]))[ORDERS])]
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.kafka, enable_auto_commit=False, isolation_level="read_committed", fetch_max_wait_ms=100
-    )  # fmt: skip
-    await consumer.start()
-    try:
-        consumer.assign(partitions)
+    async with reader(settings, *partitions) as consumer:
         await consumer.seek_to_end(*partitions)
         # The positions are fixed before the command is sent: its answer cannot lie before them.
         for partition in partitions:
             await consumer.position(partition)
-        async with AIOKafkaProducer(bootstrap_servers=settings.kafka, enable_idempotence=True) as producer:
-            name = settings.topic_prefix + ACCOUNT_EVENTS.name
-            await producer.send_and_wait(name, encode_account_event(command), command.account.encode())
+        await send(settings, ACCOUNT_EVENTS, command.account, encode_account_event(command))
         outcome = await _answer(consumer, command)
-    finally:
-        await consumer.stop()
     if not outcome.accepted:
         raise Refused("\n".join(f"{fault.code}: {fault.message}" for fault in outcome.faults))
     return outcome

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponential_jitter
@@ -81,6 +81,12 @@ async def reader(settings: Settings, *partitions: TopicPartition) -> AsyncIterat
         yield consumer
     finally:
         await consumer.stop()
+
+
+async def send(settings: Settings, topic: Topic, key: str, value: bytes) -> None:
+    """Write one record, once, and return when Kafka has it; raises `KafkaError`."""
+    async with AIOKafkaProducer(bootstrap_servers=settings.kafka, enable_idempotence=True) as producer:
+        await producer.send_and_wait(settings.topic_prefix + topic.name, value, key.encode())
 
 
 async def newest_offsets(settings: Settings, partitions: Iterable[TopicPartition]) -> dict[TopicPartition, int]:

@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 import msgspec
-from aiokafka import AIOKafkaProducer
 from msgspec import structs
 
 from agents.errors import WrongUse
-from agents.kafka import newest_values
+from agents.kafka import newest_values, send
 from agents.probe import require_kafka
 from agents.route import binding_parser
 from agents.settings import Settings
@@ -49,11 +48,5 @@ def bind_workspace(settings: Settings, name: str, account: str, given: Mapping[s
         binding_parser(load_catalog(settings.catalog))(encode(binding))
     except (*UNDECODABLE, ValueError) as error:
         raise WrongUse(str(error)) from None
-    asyncio.run(_send(settings, binding))
+    asyncio.run(send(settings, WORKSPACES, binding.workspace, encode(binding)))
     return binding
-
-
-async def _send(settings: Settings, binding: WorkspaceBinding) -> None:
-    async with AIOKafkaProducer(bootstrap_servers=settings.kafka, enable_idempotence=True) as producer:
-        topic = settings.topic_prefix + WORKSPACES.name
-        await producer.send_and_wait(topic, encode(binding), binding.workspace.encode())

@@ -14,9 +14,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from agents.api.activity import Activity
 from agents.api.live import Kind, Live
 from agents.api.packages import Packages
-from agents.kafka import partition_counts
+from agents.kafka import partition_counts, reader
 from agents.settings import Settings
-from schemas.topics import ALERTS, MESSAGE_BYTES_MAX, OVERAGE, PACKAGES, QUOTA_STATUS, USAGE_TOTALS, Topic
+from schemas.topics import ALERTS, OVERAGE, PACKAGES, QUOTA_STATUS, USAGE_TOTALS, Topic
 
 log = structlog.get_logger()
 
@@ -52,17 +52,9 @@ class Feed:
 
     async def run(self) -> None:
         """Read for ever."""
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self._settings.kafka,
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-            isolation_level="read_committed",
-            max_partition_fetch_bytes=MESSAGE_BYTES_MAX,
-            fetch_max_wait_ms=100,
-        )
-        await consumer.start()
-        try:
-            await self._assign(consumer)
+        tps = await self._partitions()
+        async with reader(self._settings, *self._takes) as consumer:
+            await self._seek(consumer, tps)
             ends = await consumer.end_offsets(list(self.positions))
             while any(self.positions[tp] < end for tp, end in ends.items()):
                 await self._poll(consumer)
@@ -71,8 +63,6 @@ class Feed:
             while True:
                 await self._poll(consumer)
                 await asyncio.sleep(_PAUSE_SECONDS)
-        finally:
-            await consumer.stop()
 
     async def passed(self, tp: TopicPartition, offset: int) -> None:
         """Return once the record at this offset has been read."""
@@ -80,15 +70,18 @@ class Feed:
             self._moved.clear()
             await self._moved.wait()
 
-    async def _assign(self, consumer: AIOKafkaConsumer) -> None:
-        """Start each partition where it begins to matter."""
-        now = datetime.now(UTC)
-        self._begin_day(now)
+    async def _partitions(self) -> _Partitions:
+        """The partitions of each topic, wired to what their records go to."""
         topics = (*(topic for topic, _ in _STREAMED), PACKAGES, USAGE_TOTALS)
         counts = await partition_counts(self._settings, topics)
         tps = {t: [TopicPartition(self._settings.topic_prefix + t.name, p) for p in range(counts[t])] for t in topics}
         self._wire(tps)
-        consumer.assign(list(self._takes))
+        return tps
+
+    async def _seek(self, consumer: AIOKafkaConsumer, tps: _Partitions) -> None:
+        """Start each partition where it begins to matter."""
+        now = datetime.now(UTC)
+        self._begin_day(now)
         since = datetime.fromisoformat(self.live.first_day).replace(tzinfo=UTC) - _EARLIEST
         starts = await _starts(consumer, tps[QUOTA_STATUS] + tps[OVERAGE], since)
         starts |= await _starts(consumer, tps[USAGE_TOTALS], now - _ACTIVITY)
