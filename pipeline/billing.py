@@ -63,7 +63,8 @@ def execute(catalog: Catalog, account: Account, command: Command) -> Executed:
                 *_payment_faults(account, command, quoted.price, today, priced=not quoted.faults),
             ]
             packages = quoted.packages
-            postings = {"packages": command.price} | {pocket: -paid for pocket, paid in command.payment.items()}
+            if not faults:
+                postings = {"packages": command.price} | {pocket: -paid for pocket, paid in command.payment.items()}
         case Amendment():
             changed = amended(account, command)
             faults += changed.faults
@@ -107,7 +108,8 @@ def _funding_faults(account: Account, command: Funded, today: date) -> Iterator[
         yield Fault("invalid_amount", f"$.amount: {command.amount} is no amount of money above 0")
     elif kind == "card" and command.amount % _HUNDRED:
         yield Fault("not_in_hundreds", f"$.amount: prepaid cards are bought in hundreds, not {command.amount}")
-    if (kind == "threshold") != (command.threshold > 0):
+    # What is no number cannot be compared: that raises, and would stop the fold.
+    if not command.threshold.is_finite() or (kind == "threshold") != (command.threshold > 0):
         yield Fault("invalid_threshold", "$.threshold: a threshold voucher has one above 0, and nothing else has")
     if command.expires is not None and (kind == "cash" or command.expires < today):
         yield Fault("invalid_expiry", f"$.expires: {command.expires} is over, or cash that ends")
@@ -115,6 +117,9 @@ def _funding_faults(account: Account, command: Funded, today: date) -> Iterator[
 
 def _payment_faults(account: Account, order: Order, price: Decimal, today: date, *, priced: bool) -> Iterator[Fault]:
     """`priced`: the order could be quoted, so that its price can be judged."""
+    if wrong := [str(amount) for amount in (order.price, *order.payment.values()) if not amount.is_finite()]:
+        yield Fault("invalid_amount", f"$: {', '.join(wrong)} is no amount of money")
+        return
     if priced and order.price != price:
         yield Fault("wrong_price", f"$.price: {price} is the price, not {order.price}")
     if sum(order.payment.values(), _ZERO) != order.price:

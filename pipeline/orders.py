@@ -22,6 +22,8 @@ from schemas.wire import Package
 
 _CENT, _ONE_DAY = Decimal("0.01"), timedelta(days=1)
 _MULTIPLES_MAX = 1_000_000
+#: A term that begins later might end behind the calendar (9999-12-31): the catalog has terms of 36,600 days at most.
+_EFFECTIVE_MAX = date(9000, 1, 1)
 
 
 @dataclass(slots=True)
@@ -45,7 +47,7 @@ def quote(catalog: Catalog, account: Account, order: Order) -> Quote:
         result.fault("unknown_plan", f"$.plan: {order.plan!r} is in no catalog")
     _check_day(account, order.effective, order, result)
     if order.package is None:
-        base = _new_plan(account, order, plan, result)
+        base = _new_plan(account, order, plan if order.effective <= _EFFECTIVE_MAX else None, result)
     else:
         base = _existing_plan(catalog, account, order, plan, result)
     _add_traffic(catalog, account, order, base, result)
@@ -54,6 +56,8 @@ def quote(catalog: Catalog, account: Account, order: Order) -> Quote:
 
 
 def _check_day(account: Account, effective: date, command: Order | Amendment, result: Quote) -> None:
+    if effective > _EFFECTIVE_MAX:
+        result.fault("effective_too_far", f"$.effective: {effective} is later than {_EFFECTIVE_MAX}")
     if effective < day_of(to_micros(command.at), account.time_zone):
         result.fault("effective_in_the_past", f"$.effective: {effective} is over in {account.time_zone}")
 

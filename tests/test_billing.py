@@ -111,6 +111,10 @@ def test_a_refused_order_names_every_fault_and_changes_nothing() -> None:
         ("unknown_package", {"package": "none", "workspaces": ()}),
         ("invalid_amount", {"payment": {"cash": D("42000.001"), "arrears": D("-0.001")}}),
         ("balance_too_small", {"plan": "enterprise", "price": D(510000)}),
+        ("effective_too_far", {"effective": date.max}),
+        ("invalid_amount", {"price": D("NaN"), "payment": {"cash": D(1)}}),
+        ("invalid_amount", {"payment": {"cash": D("sNaN")}}),
+        ("invalid_amount", {"price": D("Infinity")}),
     ],
 )
 def test_each_fault_has_its_code(code: str, more: dict[str, Any]) -> None:
@@ -315,6 +319,9 @@ def test_arrears_lock_the_account_after_the_buffer() -> None:
         ("unknown_pocket", money("5", "gold")),
         ("unknown_pocket", money("5", "cash:mine")),
         ("invalid_threshold", money("5", "threshold:t")),
+        ("invalid_threshold", money("5", "threshold:t", threshold=D("NaN"))),
+        ("invalid_threshold", money("5", threshold=D("Infinity"))),
+        ("invalid_amount", money("NaN")),
         ("invalid_expiry", money("5", "voucher:v", expires=TODAY - timedelta(days=1))),
     ],
 )
