@@ -62,10 +62,10 @@ def test_each_alert_once_through_kills(meter: Meter) -> None:
     wanted = {(a, "threshold", t, 1) for a in ("acct-0", "acct-2") for t in defaults}
     wanted |= {("acct-1", "threshold", Decimal(t), 1) for t in ("0.5", "0.95")}
     wanted |= {("acct-1", "high_consumption", Decimal(30), 1)}  # 20 hosts over, 3.00 each
-    columns = "account, kind, threshold, firing FROM alerts FINAL"
 
     def said() -> list[tuple[Any, ...]]:
-        return meter.rows(f"SELECT {columns}")
+        """Without forecasts, which depend on the clock: a test that spans two minutes of use may have one."""
+        return meter.rows("SELECT account, kind, threshold, firing FROM alerts FINAL WHERE kind != 'forecast'")
 
     meter.wait(lambda: set(said()) == wanted, "the alerts of the day")
     meter.documents([], [package("p-acct-0", "acct-0", ["ws-acct-0"], {"hosts": 200}, now)])
@@ -74,7 +74,7 @@ def test_each_alert_once_through_kills(meter: Meter) -> None:
     meter.send("usage", [(b"ws-acct-0", json.dumps(value).encode())])
     wanted |= {("acct-0", "threshold", t, 2) for t in defaults[:2]}
     meter.wait(lambda: set(said()) == wanted, "what the upgrade re-armed")
-    topic = records_of(meter, "alerts")
+    topic = [alert for alert in records_of(meter, "alerts") if alert["kind"] != "forecast"]
     assert len({alert["id"] for alert in topic}) == len(topic) == len(wanted)
     assert Counter(said()) == Counter(wanted)
     charged = next(alert for alert in topic if alert["kind"] == "high_consumption")
