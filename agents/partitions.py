@@ -33,6 +33,9 @@ from pipeline.law import ensure
 log = structlog.get_logger()
 
 _IDLE_SECONDS = 1.0
+#: Bytes of a chunk that are processed at a stretch, some milliseconds long: a commit is a dozen answers of the broker, and each
+#: would wait until the whole chunk is done.
+_STRETCH_BYTES = 256 * 1024
 
 
 class Stage(Protocol):
@@ -84,7 +87,8 @@ class Partition:
         self._lock = asyncio.Lock()
         self._work = asyncio.Event()
         self._room = asyncio.Event()
-        self._closing = asyncio.Event()
+        #: The stage is full, or the partition is closed: the next commit does not wait for its time.
+        self._hurry = asyncio.Event()
         self._closed = False
         self._broken = False
         self._task: asyncio.Task[None] | None = None
@@ -121,10 +125,13 @@ class Partition:
                 return
             ensure(self._task is not None, "nothing is taken before the partition is open", str(self._tp))
             with self._unless_broken():
-                await self._stage.take(records)
+                for some in _stretches(records):
+                    await self._stage.take(some)
+                    await asyncio.sleep(0)
             self._work.set()
             self._room.clear()
         if self._stage.full:
+            self._hurry.set()
             await self._room.wait()
 
     async def _commit_at_intervals(self) -> None:
@@ -137,15 +144,14 @@ class Partition:
                 started = monotonic()
                 await self._commit()
                 took = monotonic() - started
-                if not self._stage.full:
-                    # A commit that is slow comes more seldom, so that it never takes more than a third of the time.
-                    await self._pause(max(self._stage.interval - took, 2 * took))
+                # A commit that is slow comes more seldom, so that it never takes more than a third of the time.
+                await self._pause(max(self._stage.interval - took, 2 * took))
         except Exception as error:  # noqa: BLE001  # whatever it is, the worker stops
             self._crash(error)
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._closing.wait(), seconds)
+            await asyncio.wait_for(self._hurry.wait(), seconds)
 
     @contextmanager
     def _unless_broken(self) -> Iterator[None]:
@@ -164,6 +170,8 @@ class Partition:
                     return
                 commit, taken = await self._stage.collect(), self.next_offset
                 self._room.set()
+                if not self._closed:
+                    self._hurry.clear()
             if commit is not None:
                 self._health.begin(codes.COMMIT, self._tp, **self._place, offset=commit.next_offset)
                 with CHECKPOINT_SECONDS.labels(topic=self._tp.topic).time():
@@ -184,7 +192,7 @@ class Partition:
     async def close(self) -> None:
         """Commit what is left, then let go. What cannot be committed any more is processed by the next owner."""
         self._closed = True
-        self._closing.set()
+        self._hurry.set()
         self._work.set()
         try:
             if self._task is not None:
@@ -257,6 +265,13 @@ class Partitions:
         partition = self._owned.get(tp)
         if partition is not None:
             await partition.take(generation, records)
+
+
+def _stretches(records: list[Any]) -> Iterator[list[Any]]:
+    """The chunk in parts of `_STRETCH_BYTES` or so."""
+    size = sum(len(record.value or b"") for record in records) // len(records) + 1
+    count = max(1, _STRETCH_BYTES // size)
+    return (records[first : first + count] for first in range(0, len(records), count))
 
 
 def _raise(error: Exception) -> None:

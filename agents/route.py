@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from base64 import b64encode
 from collections import Counter
@@ -28,6 +29,8 @@ from schemas.reasons import Reason
 from schemas.topics import ACCOUNT_EVENTS, DEAD_LETTERS
 from schemas.wire import DeadLetter, Package, WorkspaceBinding, encode
 
+#: Batches that are encoded before other partitions get a turn.
+_BATCHES_AT_A_STRETCH = 64
 #: Routed events after which a commit does not wait for its interval.
 _EVENTS_MAX = 50_000
 
@@ -111,7 +114,9 @@ class Inlet:
 
     def _new(self, records: Iterable[Any]) -> list[Any]:
         """The records that were not passed before."""
-        fresh = [record for record in records if record.offset >= self.next_offset]
+        fresh = list(records)
+        if fresh and fresh[0].offset < self.next_offset:
+            fresh = [record for record in fresh if record.offset >= self.next_offset]
         if fresh:
             self.next_offset = fresh[-1].offset + 1
         return fresh
@@ -150,8 +155,10 @@ class UsageInlet(Inlet):
 
     async def collect(self) -> Commit | None:
         """Batches are made here, so that an account has one of them a commit and not one a chunk."""
-        for usage in batches(self._partition, self._rows):
+        for number, usage in enumerate(batches(self._partition, self._rows)):
             self._forward(usage)
+            if not number % _BATCHES_AT_A_STRETCH:
+                await asyncio.sleep(0)
         self._rows = []
         return await super().collect()
 

@@ -51,8 +51,9 @@ def _of_table(partition: int, table: SeriesTable, rows: list[Rows]) -> Iterator[
     order = np.argsort(ranks.astype(np.uint16) if len(accounts) < 1 << 16 else ranks, kind="stable")
     series = series[order]
     columns = {name: np.concatenate([getattr(one, name) for one in rows])[order] for name in _NUMBERS}
+    places = order.tolist()
     sources, ids = (
-        np.array([*chain.from_iterable(getattr(one, name) for one in rows)], object)[order]
+        [*map([*chain.from_iterable(getattr(one, name) for one in rows)].__getitem__, places)]
         for name in ("sources", "ids")
     )
     bounds = np.searchsorted(ranks[order], np.arange(len(accounts) + 1)).tolist()
@@ -61,7 +62,7 @@ def _of_table(partition: int, table: SeriesTable, rows: list[Rows]) -> Iterator[
             cut = slice(first, min(first + ROWS_MAX, end))
             names, at = _series_of(table, series[cut])
             yield RoutedUsage(
-                table.accounts[account], partition, names, at, sources=sources[cut].tolist(), ids=ids[cut].tolist(),
+                table.accounts[account], partition, names, at, sources=sources[cut], ids=ids[cut],
                 **{name: columns[name][cut].astype(COLUMNS[name], copy=False).tobytes() for name in _NUMBERS},
             )  # fmt: skip
 
