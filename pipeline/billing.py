@@ -17,10 +17,21 @@ from msgspec import structs
 from pipeline.account import Account
 from pipeline.days import day_of, to_micros
 from pipeline.law import ensure
-from pipeline.orders import amended, quote
+from pipeline.orders import Quote, amended, quote
 from pipeline.rating import payable
 from pipeline.wallet import ARREARS, BUFFER_DAYS, POCKETS, Terms
-from schemas.billing import Amendment, ArrearsDue, Fault, Funded, Order, Outcome, Posting, Transaction, WalletStatus
+from schemas.billing import (
+    Amendment,
+    ArrearsDue,
+    Fault,
+    Funded,
+    Order,
+    Outcome,
+    PocketTerms,
+    Posting,
+    Transaction,
+    WalletStatus,
+)
 from schemas.catalog import Catalog
 from schemas.wire import Package, Statement
 
@@ -57,12 +68,9 @@ def execute(catalog: Catalog, account: Account, command: Command) -> Executed:
             faults += _funding_faults(account, command, today)
             postings = {} if faults else account.wallet.fund(command.pocket, command.amount)
         case Order():
-            quoted = quote(catalog, account, command)
-            faults += [
-                *quoted.faults,
-                *_payment_faults(account, command, quoted.price, today, priced=not quoted.faults),
-            ]
-            packages = quoted.packages
+            judged = judge(catalog, account, command)
+            faults += judged.faults
+            packages = judged.packages
             if not faults:
                 postings = {"packages": command.price} | {pocket: -paid for pocket, paid in command.payment.items()}
         case Amendment():
@@ -78,6 +86,14 @@ def execute(catalog: Catalog, account: Account, command: Command) -> Executed:
     account.wallet.apply(postings, today)
     money = list(_moved(account, command.id, postings, command.at))
     return Executed(_outcome(account, command, (), packages), packages, money)
+
+
+def judge(catalog: Catalog, account: Account, order: Order) -> Quote:
+    """What the order would do now, with everything that is wrong with it and with its payment."""
+    quoted = quote(catalog, account, order)
+    today = day_of(to_micros(order.at), account.time_zone)
+    quoted.faults += [*_payment_faults(account, order, quoted.price, today, priced=not quoted.faults)]
+    return quoted
 
 
 def _digest(command: Command) -> str:
@@ -117,7 +133,9 @@ def _funding_faults(account: Account, command: Funded, today: date) -> Iterator[
 
 def _payment_faults(account: Account, order: Order, price: Decimal, today: date, *, priced: bool) -> Iterator[Fault]:
     """`priced`: the order could be quoted, so that its price can be judged."""
-    if wrong := [str(amount) for amount in (order.price, *order.payment.values()) if not amount.is_finite()]:
+    # What is no number, or too large for one, raises where it is compared or added up: that would stop the fold.
+    amounts = (order.price, *order.payment.values())
+    if wrong := [str(amount) for amount in amounts if not amount.is_finite() or abs(amount) > _AMOUNT_MAX]:
         yield Fault("invalid_amount", f"$: {', '.join(wrong)} is no amount of money")
         return
     if priced and order.price != price:
@@ -158,6 +176,7 @@ def status_of(account: Account, at: datetime) -> WalletStatus:
     return WalletStatus(
         account=account.account, currency=account.currency, balances=dict(sorted(wallet.balances.items())),
         owes_since=wallet.owes_since, locked=wallet.locked, version=account.version, at=at,
+        terms={pocket: PocketTerms(t.expires, t.threshold) for pocket, t in sorted(wallet.terms.items())},
     )  # fmt: skip
 
 

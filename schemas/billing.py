@@ -101,8 +101,18 @@ class Transaction(Struct, frozen=True):
     at: Instant
 
 
+class PocketTerms(Struct, frozen=True):
+    """Last day of a card or voucher (None: it does not end), and from which charge on a threshold voucher is usable."""
+
+    expires: date | None = None
+    threshold: Decimal = Decimal(0)
+
+
 class WalletStatus(Struct, frozen=True):
-    """What is in each pocket (topic `wallets`). `owes_since`: the day since which `arrears` are below 0; `locked` 14 days later."""
+    """What is in each pocket (topic `wallets`). `owes_since`: the day since which `arrears` are below 0; `locked` 14 days later.
+
+    `terms` are those of cards and vouchers; a status of before they were said has none.
+    """
 
     account: str
     currency: Currency
@@ -111,6 +121,7 @@ class WalletStatus(Struct, frozen=True):
     locked: bool
     version: int
     at: Instant
+    terms: dict[str, PocketTerms] = {}
 
 
 class ArrearsDue(Struct, frozen=True, tag="arrears", tag_field="kind"):

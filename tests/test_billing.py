@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from driver import CATALOG, Core
 from oracle import answer, statements
 from pipeline.wallet import ARREARS, Terms, Wallet
-from schemas.billing import Amendment, Funded, Order, Outcome, Transaction, WalletStatus
+from schemas.billing import Amendment, Funded, Order, Outcome, PocketTerms, Transaction, WalletStatus
 from schemas.wire import Package
 from test_settlement import correction, settle, step, use
 from world import binding, event, package
@@ -115,6 +115,7 @@ def test_a_refused_order_names_every_fault_and_changes_nothing() -> None:
         ("invalid_amount", {"price": D("NaN"), "payment": {"cash": D(1)}}),
         ("invalid_amount", {"payment": {"cash": D("sNaN")}}),
         ("invalid_amount", {"price": D("Infinity")}),
+        ("invalid_amount", {"payment": {"cash": D("9e999999"), "card:x": D("9e999999")}}),
     ],
 )
 def test_each_fault_has_its_code(code: str, more: dict[str, Any]) -> None:
@@ -276,6 +277,7 @@ def test_deduction_follows_the_documented_order() -> None:
     use(core, "B", 30_000_000, "1", YESTERDAY)
     settle(core)
     assert balances(core) == {"threshold:high": D(4), "card:c": D(64), "cash": D(7)}
+    assert core.all(WalletStatus)[-1].terms["threshold:ok"] == PocketTerms(None, D(40))
     core = shop(money("1", "voucher:v"), money("100", "card:c"), money("7"))
     use(core, "B", 100_000_000, "1", YESTERDAY)
     settle(core)
