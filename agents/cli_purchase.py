@@ -238,7 +238,8 @@ def statements(
     with connect(settings) as client:
         found = month_of(client, account, first)
     if csv is not None:
-        found.write_csv(csv)
+        with csv.open("w", newline="", encoding="utf-8") as output:
+            found.write_csv(output)
     if as_json:
         print_json(
             {

@@ -15,7 +15,7 @@ from agents.settings import Settings
 from pipeline.account import Account
 from pipeline.billing import Command
 from schemas.billing import Outcome
-from schemas.log import encode_account_event
+from schemas.log import decode_account_event, encode_account_event
 from schemas.topics import ACCOUNT_EVENTS, ORDERS
 
 _decode = msgspec.json.Decoder(Outcome).decode
@@ -26,19 +26,29 @@ class Refused(CommandError):
     """The ledger refuses the command; every fault is a line, and nothing has changed."""
 
 
+def encoded(command: Command) -> bytes:
+    """The command as it goes into the log; raises `Refused` for one that the ledger could not read, which would stop it."""
+    try:
+        value = encode_account_event(command)
+        decode_account_event(value)
+    except (msgspec.DecodeError, OverflowError) as error:
+        raise Refused(f"invalid_field: {error}") from None
+    return value
+
+
 async def submit(settings: Settings, command: Command) -> Outcome:
     """Write the command and wait for what became of it; raises `Refused`, `KafkaError`, or `CommandError` without an answer.
 
     Trying again with the same id is always safe: it is the same command.
     """
-    topic = settings.topic_prefix + ORDERS.name
+    value, topic = encoded(command), settings.topic_prefix + ORDERS.name
     partitions = [TopicPartition(topic, p) for p in range((await partition_counts(settings, [ORDERS]))[ORDERS])]
     async with reader(settings, *partitions) as consumer:
         await consumer.seek_to_end(*partitions)
         # The positions are fixed before the command is sent: its answer cannot lie before them.
         for partition in partitions:
             await consumer.position(partition)
-        await send(settings, ACCOUNT_EVENTS, command.account, encode_account_event(command))
+        await send(settings, ACCOUNT_EVENTS, command.account, value)
         outcome = await _answer(consumer, command)
     if not outcome.accepted:
         raise Refused("\n".join(f"{fault.code}: {fault.message}" for fault in outcome.faults))

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from clickhouse_connect.driver.client import Client
 from rich.table import Table
 
-_DAYS = """
+DAYS = """
 SELECT day, revision, amount, currency, at, length(lines) AS lines FROM statements_newest
 WHERE account = {account:String} AND toStartOfMonth(day) = {month:Date} ORDER BY day
 """
-_LINES = """
+LINES = """
 SELECT day, revision, l.workspace AS workspace, l.meter AS meter, l.basis AS basis, l.retention_days AS retention_days,
     l.quantity AS quantity, l.units AS units, l.price AS price, l.amount AS amount, currency
 FROM statements_newest ARRAY JOIN lines AS l
 WHERE account = {account:String} AND toStartOfMonth(day) = {month:Date} ORDER BY day, workspace, meter, retention_days
 """
+#: Of the CSV.
+COLUMNS = ("day", "revision", "workspace", "meter", "basis", "retention_days", "quantity", "units", "price", "amount", "currency")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,34 +53,15 @@ class Month:
             table.add_row(str(day["day"]), str(day["revision"]), str(day["lines"]), f"{day['amount']:,}")
         return table
 
-    def write_csv(self, file: Path) -> None:
+    def write_csv(self, output: TextIO) -> None:
         """Every line, for a spreadsheet; amounts are exact."""
-        with file.open("w", newline="", encoding="utf-8") as output:
-            writer = csv.DictWriter(output, _columns(self.lines))
-            writer.writeheader()
-            writer.writerows(self.lines)
-
-
-def _columns(lines: Iterable[dict[str, Any]]) -> list[str]:
-    """The names of a line's fields; also when there is no line."""
-    names = (
-        "day",
-        "revision",
-        "workspace",
-        "meter",
-        "basis",
-        "retention_days",
-        "quantity",
-        "units",
-        "price",
-        "amount",
-        "currency",
-    )
-    return list(next(iter(lines), dict.fromkeys(names)))
+        writer = csv.DictWriter(output, COLUMNS)
+        writer.writeheader()
+        writer.writerows(self.lines)
 
 
 def month_of(client: Client, account: str, month: date) -> Month:
     """The account's statements of the month that starts on that day."""
     parameters = {"account": account, "month": month}
-    days, lines = (list(client.query(sql, parameters=parameters).named_results()) for sql in (_DAYS, _LINES))
+    days, lines = (list(client.query(sql, parameters=parameters).named_results()) for sql in (DAYS, LINES))
     return Month(account, month, days, lines)

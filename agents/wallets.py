@@ -12,8 +12,8 @@ from rich.table import Table
 
 from agents.errors import WrongUse
 
-_TRANSACTIONS = """
-SELECT id, reference, postings, at FROM wallet_transactions FINAL WHERE account = {account:String}
+TRANSACTIONS = """
+SELECT id, reference, postings, version, at FROM wallet_transactions FINAL WHERE account = {account:String}
 ORDER BY version DESC LIMIT {last:UInt32}
 """
 
@@ -66,6 +66,6 @@ def wallet_of(client: Client, account: str, last: int) -> SeenWallet:
     rows = client.query(sql, parameters={"account": account}).result_rows
     if not rows:
         raise WrongUse(f"account {account!r} has no wallet yet; `drawdown wallet fund` puts money into it")
-    transactions = client.query(_TRANSACTIONS, parameters={"account": account, "last": last}).named_results()
+    transactions = client.query(TRANSACTIONS, parameters={"account": account, "last": last}).named_results()
     currency, balances, owes_since, locked = rows[0]
     return SeenWallet(account, currency, balances, owes_since, locked, list(transactions))

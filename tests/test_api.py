@@ -283,7 +283,7 @@ def routes(served: Served) -> list[tuple[str, str]]:
 def filled(route: str, account: str, workspace: str, webhook: str = "wh_0") -> str:
     """The route of an account, of its workspace or of its webhook."""
     values = {"account": path(account, "")[len("/v1/accounts/") : -1], "workspace": workspace, "webhook": webhook,
-              "day": "2026-01-05", "alert": "a"}  # fmt: skip
+              "day": "2026-01-05", "alert": "a", "package": "no-such-package"}  # fmt: skip
     return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], route)
 
 

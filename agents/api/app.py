@@ -12,10 +12,12 @@ from agents.api import (
     documents,
     problems,
     routes_alerts,
+    routes_billing,
     routes_history,
     routes_live,
     routes_registry,
     routes_site,
+    routes_wallet,
     routes_write,
 )
 from agents.api.observe import Observe
@@ -39,7 +41,15 @@ def create_app(api: Api) -> FastAPI:
     app.state.api = api
     problems.install(app)
     app.add_middleware(Observe)
-    for routes in (routes_write, routes_live, routes_history, routes_registry, routes_alerts):
+    for routes in (
+        routes_write,
+        routes_live,
+        routes_history,
+        routes_registry,
+        routes_alerts,
+        routes_billing,
+        routes_wallet,
+    ):
         app.include_router(routes.router, responses=problems.RESPONSES)
     app.include_router(routes_site.router)
     app.mount("/assets", Assets(directory=FOLDER / "assets", check_dir=False))

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from agents.api.models_billing import QuoteDocument
+from schemas.billing import Outcome
 from schemas.wire import Package, UsageEvent, WorkspaceBinding
 
 _REFERENCE = "#/components/schemas/{name}"
@@ -27,7 +29,9 @@ _PACKAGE = {
 
 def components() -> dict[str, Any]:
     """The schemas of the wire types, by name."""
-    _, found = msgspec.json.schema_components([UsageEvent, WorkspaceBinding, Package], ref_template=_REFERENCE)
+    _, found = msgspec.json.schema_components(
+        [UsageEvent, WorkspaceBinding, Package, Outcome, QuoteDocument], ref_template=_REFERENCE
+    )
     return found
 
 

@@ -12,11 +12,12 @@ import structlog
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 
 from agents.api.activity import Activity
+from agents.api.books import Books
 from agents.api.live import Kind, Live
 from agents.api.packages import Packages
 from agents.kafka import partition_counts, reader
 from agents.settings import Settings
-from schemas.topics import ALERTS, OVERAGE, PACKAGES, QUOTA_STATUS, USAGE_TOTALS, Topic
+from schemas.topics import ALERTS, ORDERS, OVERAGE, PACKAGES, QUOTA_STATUS, USAGE_TOTALS, WALLETS, Topic
 
 log = structlog.get_logger()
 
@@ -37,10 +38,11 @@ _Take = Callable[[ConsumerRecord[Any, Any]], None]
 
 
 class Feed:
-    """Reads the topics into `live`, `packages` and `activity`. `caught_up`: everything that was there at the start is in."""
+    """Reads the topics into `live`, `packages`, `books` and `activity`. `caught_up`: everything that was there at the start is in."""
 
     def __init__(self, settings: Settings, packages: Packages) -> None:
         self.packages = packages
+        self.books = Books()
         self.activity = Activity()
         self.live = Live()
         self.caught_up = asyncio.Event()
@@ -66,13 +68,17 @@ class Feed:
 
     async def passed(self, tp: TopicPartition, offset: int) -> None:
         """Return once the record at this offset has been read."""
-        while self.positions.get(tp, 0) <= offset:
+        await self.until(lambda: self.positions.get(tp, 0) > offset)
+
+    async def until(self, seen: Callable[[], bool]) -> None:
+        """Return once the views show it."""
+        while not seen():
             self._moved.clear()
             await self._moved.wait()
 
     async def _partitions(self) -> _Partitions:
         """The partitions of each topic, wired to what their records go to."""
-        topics = (*(topic for topic, _ in _STREAMED), PACKAGES, USAGE_TOTALS)
+        topics = (*(topic for topic, _ in _STREAMED), PACKAGES, ORDERS, WALLETS, USAGE_TOTALS)
         counts = await partition_counts(self._settings, topics)
         tps = {t: [TopicPartition(self._settings.topic_prefix + t.name, p) for p in range(counts[t])] for t in topics}
         self._wire(tps)
@@ -85,7 +91,7 @@ class Feed:
         since = datetime.fromisoformat(self.live.first_day).replace(tzinfo=UTC) - _EARLIEST
         starts = await _starts(consumer, tps[QUOTA_STATUS] + tps[OVERAGE], since)
         starts |= await _starts(consumer, tps[USAGE_TOTALS], now - _ACTIVITY)
-        starts |= await consumer.beginning_offsets(tps[ALERTS] + tps[PACKAGES])
+        starts |= await consumer.beginning_offsets(tps[ALERTS] + tps[PACKAGES] + tps[ORDERS] + tps[WALLETS])
         for tp, offset in starts.items():
             consumer.seek(tp, offset)
         self.positions = starts
@@ -99,6 +105,10 @@ class Feed:
                 self._sources.append(tp)
         for tp in tps[PACKAGES]:
             self._takes[tp] = lambda record: self.packages.take(record.key, record.value)
+        for tp in tps[ORDERS]:
+            self._takes[tp] = lambda record: self.books.take_outcome(record.value)
+        for tp in tps[WALLETS]:
+            self._takes[tp] = lambda record: self.books.take_wallet(record.value)
         for tp in tps[USAGE_TOTALS]:
             self._takes[tp] = lambda record: self.activity.take(record.value, record.timestamp / 1000)
 

@@ -12,6 +12,8 @@ from clickhouse_connect.driver.exceptions import Error
 
 from agents.api.problems import unavailable
 from agents.settings import Settings
+from agents.statements import DAYS, LINES, Month
+from agents.wallets import TRANSACTIONS
 
 _CONNECT_SECONDS, _ANSWER_SECONDS = 3, 15
 
@@ -51,8 +53,8 @@ SELECT package, step, argMax(tuple(at, used, remaining, quota, burn_rate_per_min
 FROM quota_history WHERE account = {account:String} AND day = {day:Date} AND meter = {meter:String}
 GROUP BY package, intDiv(toUnixTimestamp(at), step) AS slot ORDER BY package, slot
 """
-_STATEMENT = """
-SELECT * FROM statements FINAL WHERE account = {account:String} AND day = {day:Date} ORDER BY revision DESC LIMIT 1
+_STATEMENTS = """
+SELECT * FROM statements FINAL WHERE account = {account:String} AND day = {day:Date} ORDER BY revision DESC
 """
 
 
@@ -96,9 +98,19 @@ class History:
         """The course of a day: `last` = (at, used, remaining, quota, burn rate, exhausts at) of each interval of `step` seconds."""
         return await self._rows(_BURNDOWN, account=account, meter=meter, day=day)
 
-    async def statement(self, account: str, day: date) -> dict[str, Any] | None:
-        """The newest revision, or None."""
-        return next(iter(await self._rows(_STATEMENT, account=account, day=day)), None)
+    async def statements(self, account: str, day: date) -> Sequence[dict[str, Any]]:
+        """Every revision of a day's statement, the newest first; none while the day is open."""
+        return await self._rows(_STATEMENTS, account=account, day=day)
+
+    async def month(self, account: str, month: date) -> Month:
+        """The newest statements of the month that starts on that day."""
+        days = await self._rows(DAYS, account=account, month=month)
+        lines = await self._rows(LINES, account=account, month=month)
+        return Month(account, month, list(days), list(lines))
+
+    async def transactions(self, account: str, last: int) -> Sequence[dict[str, Any]]:
+        """The newest transactions of the wallet first."""
+        return await self._rows(TRANSACTIONS, account=account, last=last)
 
     async def close(self) -> None:
         """Close the client."""

@@ -26,6 +26,15 @@ class AccountList(BaseModel):
     accounts: list[AccountSummary]
 
 
+class KeyDocument(BaseModel):
+    """The key of the request, without its secret. `admin` reads and writes; `*` among the accounts: all."""
+
+    id: str
+    name: str
+    accounts: list[str]
+    scopes: list[Literal["ingest", "read", "admin"]]
+
+
 class Share(BaseModel):
     """What a package covers of a workspace; `demand` is what reached this package, in converted quantity."""
 

@@ -160,3 +160,9 @@ class Statement(BaseModel):
     lines: list[StatementLine]
     version: int
     at: datetime
+
+
+class Statements(BaseModel):
+    """The revisions of a day, the newest first."""
+
+    statements: list[Statement]

@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from datetime import datetime
 from http import HTTPStatus
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import orjson
 from aiokafka.errors import KafkaError
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from fastapi import APIRouter, Depends, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 
 from agents.api.accounts import OwnAccount
 from agents.api.auth import Admin, Reader
+from agents.api.bodies import AccountName, body_of, read_model
 from agents.api.keys import Key
 from agents.api.models_history import Exact
 from agents.api.problems import FieldError, Problem, no_such, unavailable
-from agents.api.routes_write import read_body
 from agents.api.services import api_of
 from agents.route import rules_parser
 from agents.webhooks.manage import WebhookRefused, shown
@@ -28,12 +27,9 @@ from schemas.alerting import ALERT_KINDS, AMOUNT_MAX, DECIMALS_MAX, AlertKind, A
 router = APIRouter()
 
 _T = TypeVar("_T")
-_M = TypeVar("_M", bound=BaseModel)
 _DEFAULTS = AlertRules("-")
 _Share = Annotated[Exact, Field(gt=0, le=1, decimal_places=DECIMALS_MAX)]
 _Amount = Annotated[Exact, Field(gt=0, le=AMOUNT_MAX, decimal_places=DECIMALS_MAX)]
-_BODY_BYTES_MAX = 64 * 1024
-_AccountName = Annotated[str, Path(min_length=1, max_length=256)]
 
 
 class AlertRulesDocument(BaseModel):
@@ -117,18 +113,6 @@ class Attempt(BaseModel):
     error: str
 
 
-def _body_of(model: type[BaseModel]) -> dict[str, Any]:
-    """The body's schema; it is read by `_read`, which looks at the key first and at its size."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
-
-
-async def _read(request: Request, model: type[_M]) -> _M:
-    try:
-        return model.model_validate_json(await read_body(request, _BODY_BYTES_MAX))
-    except ValidationError as error:
-        raise RequestValidationError([{**one, "loc": ("body", *one["loc"])} for one in error.errors()]) from None
-
-
 async def _answered(work: Awaitable[_T]) -> _T:
     """The result; 503 when Kafka does not answer."""
     try:
@@ -145,12 +129,12 @@ async def alert_rules(request: Request, account: OwnAccount) -> AlertRulesDocume
     return AlertRulesDocument.model_validate(store.rules(account.account))
 
 
-@router.put("/v1/accounts/{account:path}/alert-rules", openapi_extra=_body_of(AlertRulesDocument))
-async def put_alert_rules(request: Request, key: Admin, account: _AccountName) -> AlertRulesDocument:
+@router.put("/v1/accounts/{account:path}/alert-rules", openapi_extra=body_of(AlertRulesDocument))
+async def put_alert_rules(request: Request, key: Admin, account: AccountName) -> AlertRulesDocument:
     """Replace the rules; they hold from now on, also for what is used already."""
     api = api_of(request)
     await api.accounts.find(key, account)
-    rules = await _read(request, AlertRulesDocument)
+    rules = await read_model(request, AlertRulesDocument)
     value = orjson.dumps(rules.model_dump(mode="json") | {"account": account})
     try:
         rules_parser(api.catalog)(value)
@@ -164,7 +148,7 @@ async def put_alert_rules(request: Request, key: Admin, account: _AccountName) -
 
 
 @router.delete("/v1/accounts/{account:path}/alert-rules", status_code=HTTPStatus.NO_CONTENT)
-async def delete_alert_rules(request: Request, key: Admin, account: _AccountName) -> Response:
+async def delete_alert_rules(request: Request, key: Admin, account: AccountName) -> Response:
     """Back to the defaults."""
     api = api_of(request)
     await api.accounts.find(key, account)
@@ -213,11 +197,11 @@ async def webhooks(
     return WebhookList(webhooks=[_document(webhook) for name in names for webhook in store.of(name)])
 
 
-@router.post("/v1/webhooks", status_code=HTTPStatus.CREATED, openapi_extra=_body_of(WebhookRequest))
+@router.post("/v1/webhooks", status_code=HTTPStatus.CREATED, openapi_extra=body_of(WebhookRequest))
 async def add_webhook(request: Request, key: Admin) -> NewWebhook:
     """Subscribe a URL. Messages are signed by the Standard Webhooks specification, with the secret of this answer."""
     api = api_of(request)
-    wanted = await _read(request, WebhookRequest)
+    wanted = await read_model(request, WebhookRequest)
     await api.accounts.find(key, wanted.account)
     try:
         added = await _answered(api.webhooks.add(wanted.account, wanted.url, tuple(dict.fromkeys(wanted.kinds))))

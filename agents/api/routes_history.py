@@ -144,7 +144,7 @@ async def statement(
     request: Request, account: OwnAccount, day: Annotated[RequestDay, Path(examples=["2026-11-23"])]
 ) -> Statement:
     """The statement of a settled day, in its newest revision; 404 while the day is open."""
-    found = await api_of(request).history.statement(account.account, day)
-    if found is None:
+    found = await api_of(request).history.statements(account.account, day)
+    if not found:
         raise no_such("statement")
-    return Statement.model_validate(found)
+    return Statement.model_validate(found[0])

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Header, Path, Query, Request
 
 from agents.api.accounts import Account, OwnAccount
 from agents.api.auth import Reader
-from agents.api.models import AccountList, AccountSummary, Alert, Alerts, Quotas, WorkspaceQuotas
+from agents.api.models import AccountList, AccountSummary, Alert, Alerts, KeyDocument, Quotas, WorkspaceQuotas
 from agents.api.models_history import RequestDay
 from agents.api.quotas import free_limits, live_statuses, quota_rows, workspace_meters
 from agents.api.services import Api, api_of
@@ -21,6 +21,12 @@ from pipeline.days import day_bounds, to_instant
 router = APIRouter()
 
 Day = Annotated[RequestDay | None, Query(description="The account's day; left out: today.", examples=["2026-11-24"])]
+
+
+@router.get("/v1/key")
+async def own_key(key: Reader) -> KeyDocument:
+    """What this key may do."""
+    return KeyDocument(id=key.id, name=key.name, accounts=list(key.accounts), scopes=list(key.scopes))
 
 
 @router.get("/v1/accounts")

@@ -82,13 +82,14 @@ class PlanEntry(_FromCatalog):
 
 
 class TrafficEntry(_FromCatalog):
-    """A traffic package; the price is for one `quota` and day."""
+    """A traffic package; the price is for one `quota` and day. `rates`: from so many quotas on, that share of it is paid."""
 
     traffic: str
     meter: str
     quota: int
     price: Decimal
     currency: str
+    rates: dict[int, Decimal]
 
 
 class CatalogDocument(BaseModel):
@@ -122,7 +123,7 @@ def catalog_document(known: Catalog) -> CatalogDocument:
             for p in known.plans.values()
         ],
         traffic=[
-            TrafficEntry(traffic=t.key, meter=t.meter, quota=t.quota, price=t.price, currency=t.currency)
+            TrafficEntry(traffic=t.key, meter=t.meter, quota=t.quota, price=t.price, currency=t.currency, rates=dict(t.rates))
             for t in known.traffic.values()
         ],
     )  # fmt: skip

@@ -8,6 +8,7 @@ from fastapi import Request
 
 from agents.api.accounts import Accounts
 from agents.api.auth import Gate, RateLimit
+from agents.api.billing import BillingCenter
 from agents.api.feed import Feed
 from agents.api.history import History
 from agents.api.ingest import Ingest, Writer
@@ -38,6 +39,7 @@ class Api:
         self.accounts = Accounts(self.registry, self.router, self.feed)
         self.history = History(settings)
         self.writer = Writer(settings)
+        self.billing = BillingCenter(self.catalog, self.writer, self.feed)
         self.ingest = Ingest(self.router, self.accounts, self.writer)
         self.webhooks = Webhooks(settings, Store(settings, self.catalog))
         self.registry_read = asyncio.Event()
