@@ -28,10 +28,10 @@ class Refused(CommandError):
 
 def encoded(command: Command) -> bytes:
     """The command as it goes into the log; raises `Refused` for one that the ledger could not read, which would stop it."""
+    value = encode_account_event(command)
     try:
-        value = encode_account_event(command)
         decode_account_event(value)
-    except (msgspec.DecodeError, OverflowError) as error:
+    except msgspec.DecodeError as error:
         raise Refused(f"invalid_field: {error}") from None
     return value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from uuid import uuid4
 import pytest
 from aiokafka import AIOKafkaProducer
 from clickhouse_connect.driver.client import Client
+from playwright.sync_api import Browser, sync_playwright
 
 from agents.clickhouse import connect
 from agents.local.services import Services
@@ -23,6 +25,8 @@ from agents.migrate import migrate
 from agents.settings import Settings, load_settings
 from agents.topics import ensure_topics
 from served import Served, serve
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
 @pytest.fixture(scope="session")
@@ -122,3 +126,20 @@ def served(services: Services, tmp_path_factory: pytest.TempPathFactory) -> Iter
     yield api
     api.close()
     one.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium of the system; `make test` installs it on Debian as root.
+
+    From its start on `asyncio.run` is refused in this thread, where Playwright's own loop runs.
+    """
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        pytest.skip(f"no browser here: none of {', '.join(BROWSERS)} is installed")
+    # A sandbox needs a user that is not root.
+    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=found, args=arguments)
+        yield running
+        running.close()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from agents.api.keys import create_key
 from agents.local.processes import free_port
@@ -26,25 +24,10 @@ from agents.local.services import Services
 from conftest import Meter
 from world import binding, event, package
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 NOW = datetime.now(UTC)
 MILLION = 1_000_000
 #: Larger than a float holds exactly.
 HUGE = 9_007_199_254_740_993
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """Headless Chromium of the system; `make test` installs it on Debian as root."""
-    found = next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip(f"no browser here: none of {', '.join(BROWSERS)} is installed")
-    # A sandbox needs a user that is not root.
-    arguments = ["--no-sandbox"] if os.geteuid() == 0 else []
-    with sync_playwright() as playwright:
-        running = playwright.chromium.launch(executable_path=found, args=arguments)
-        yield running
-        running.close()
 
 
 class Site:

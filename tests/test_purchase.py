@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 
 from agents.cli import main
+from agents.commands import Refused, encoded
 from conftest import Meter
+from schemas.billing import Order
 from world import event
 
 
@@ -133,3 +135,13 @@ def test_a_settled_day_is_paid_and_a_late_event_moves_the_difference(shop: Shop,
         "21000000",
         Decimal("31.5"),
     )
+
+
+@pytest.mark.parametrize("more", [{"workspaces": ("",)}, {"id": "x" * 257}])
+def test_what_the_ledger_could_not_read_is_refused_before_it_is_written(more: dict[str, Any]) -> None:
+    """The account's log is our own topic: a value there that cannot be read stops the worker."""
+    at = datetime.now(UTC)
+    fields = {"id": "o", "workspaces": ("A",), "plan": "startup"} | more
+    order = Order(account="a", effective=at.date(), price=Decimal(1), payment={}, operator="kim", at=at, **fields)
+    with pytest.raises(Refused):
+        encoded(order)

@@ -4,16 +4,20 @@ import { byId, text } from "./dom.js";
 
 const KEY = "drawdown-key";
 
-/** Keep `#key=...`, take it off the address bar; the account that the fragment names, if any. */
+/** Keep `#key=...`, take it off the address bar; the account and the page that the fragment names, if any. */
 export function takeFragment() {
   const fragment = new URLSearchParams(location.hash.slice(1));
   if (fragment.get("key")) sessionStorage.setItem(KEY, fragment.get("key"));
   history.replaceState(null, "", location.pathname);
-  return fragment.get("account");
+  return { account: fragment.get("account"), view: fragment.get("view") };
 }
 
-/** The account in the address bar, so that a reload and a bookmark come back to it. */
-export const remembered = (account) => history.replaceState(null, "", `#${new URLSearchParams({ account })}`);
+/** The account in the address bar, and which page of it, so that a reload, a bookmark and the back button come back to it. */
+export function remembered(account, view, push = false) {
+  const shown = view === undefined ? new URLSearchParams(location.hash.slice(1)).get("view") : view;
+  const fragment = `#${new URLSearchParams({ account, ...(shown && { view: shown }) })}`;
+  if (fragment !== location.hash) history[push ? "pushState" : "replaceState"](null, "", fragment);
+}
 
 export const keyOfTab = () => sessionStorage.getItem(KEY);
 export const forgetKey = () => sessionStorage.removeItem(KEY);

@@ -1,6 +1,7 @@
 // The way in: which key, and what to say when it does not open.
 
 import { Problem, get } from "./api.js";
+import { Center } from "./billing/center.js";
 import { byId } from "./dom.js";
 import { askForKey, forgetKey, keyOfTab, takeFragment } from "./key.js";
 import { Page } from "./page.js";
@@ -33,10 +34,15 @@ async function start() {
       const { accounts } = await get("/v1/accounts", key);
       if (!accounts.length) throw new Problem(0, "This key sees no account yet: the first workspace that is bound makes one");
       const catalog = await get("/v1/catalog", key);
+      const { scopes } = await get("/v1/key", key);
       byId("door").hidden = true;
       byId("app").hidden = false;
       const page = new Page(key, accounts, catalog, leave);
-      page.open(page.accounts.has(wanted) ? wanted : accounts[0].account);
+      const center = new Center(key, accounts, catalog, scopes.includes("admin"));
+      const account = page.accounts.has(wanted.account) ? wanted.account : accounts[0].account;
+      page.open(account);
+      center.open(account);
+      center.show(wanted.view);
       return;
     } catch (error) {
       said = refusal(error);

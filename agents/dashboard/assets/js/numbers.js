@@ -69,6 +69,27 @@ function unscaled(value) {
 /** The exact sum of decimal strings. */
 export const addDecimals = (texts) => unscaled(texts.reduce((sum, text) => sum + scaled(text), 0n));
 
+/** a - b, exactly. */
+export const minus = (a, b) => unscaled(scaled(a) - scaled(b));
+
+/** Below, equal to or above zero: -1, 0 or 1. */
+export function signOf(text) {
+  const value = scaled(text);
+  return value < 0n ? -1 : value > 0n ? 1 : 0;
+}
+
+/** Divided by a whole number, to display only. */
+export const dividedBy = (text, count) => unscaled(scaled(text) / BigInt(count));
+
+/** One decimal as a percentage of another: "58.1%". */
+export const ratio = (part, whole) => percent(scaled(part), scaled(whole));
+
+/** What somebody typed as a decimal: "1,234.5" -> "1234.5"; null for what is no amount of money. */
+export function amountOf(typed) {
+  const text = typed.replace(/[,\s\u00a0']/g, "");
+  return /^\d{1,13}(\.\d{1,2})?$/.test(text) ? text : null;
+}
+
 /** A decimal string rounded half up to two places, grouped: "1,234.50". */
 export function money(text) {
   const value = scaled(text);

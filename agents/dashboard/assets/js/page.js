@@ -70,7 +70,7 @@ export class Page {
 
   #frame(day) {
     byId("account").value = this.account;
-    document.title = `${this.account} · Drawdown`;
+    if (!byId("main").hidden) document.title = `${this.account} · Drawdown`;
     text(byId("day"), longDay(day));
     byId("day-after").disabled = day >= this.today;
     byId("day-today").disabled = day >= this.today;
