@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -19,6 +20,7 @@ from agents.metrics import EVENT_DELAY, METERS, OVERAGE_EVENTS, PACKAGE_UTILIZAT
 from agents.route import count_dead_letters, dead_letter, meter_named_in
 from agents.settings import Settings
 from agents.transactions import Commit, Send
+from pipeline.account import Account
 from pipeline.admission import Refusal, split_array
 from pipeline.checkpoint import Checkpoint, Refused
 from pipeline.columns import rows_of
@@ -37,6 +39,8 @@ log = structlog.get_logger()
 
 #: Folded events after which a checkpoint does not wait for its interval.
 _EVENTS_MAX = 250_000
+#: Restored accounts whose quotas a checkpoint draws for the metrics.
+_SHOWN_AT_A_TIME = 500
 
 
 class DrawdownStage:
@@ -53,6 +57,7 @@ class DrawdownStage:
         self._grace_micros = int(settings.settlement_grace * MICROS_PER_SECOND)
         self._events = 0
         self._oldest_ms: int | None = None
+        self._unshown: Iterator[Account] = iter(())
 
     @property
     def full(self) -> bool:
@@ -70,7 +75,7 @@ class DrawdownStage:
         entries = await newest_values(self._settings, self._changelog, self._partition)
         with long_lived():
             self.ledger.restore(entries)
-        self._show_today(time.time_ns() // 1000)
+        self._unshown = iter(list(self.ledger.accounts.values()))
         log.info(
             "ledger restored", topic=self._account_events, partition=self._partition, entries=len(entries), next_offset=self.ledger.next_offset,
             committed=next_offset, seconds=round(time.monotonic() - started, 3),
@@ -95,6 +100,7 @@ class DrawdownStage:
     async def collect(self) -> Commit | None:
         """State entries, outputs, dead letters, settlements that are due, and the offset, as one commit."""
         now = time.time_ns() // 1000
+        self._show_restored(now)
         due = self.ledger.due(now, self._grace_micros)
         if not self.ledger.dirty and not due:
             return None
@@ -126,9 +132,9 @@ class DrawdownStage:
                 time_zone, quota = self.ledger.accounts[out.account].time_zone, (out.account, out.package, out.meter)
                 PACKAGE_UTILIZATION.show(self._partition, time_zone, out.day, quota, out.used, out.quota)
 
-    def _show_today(self, now_micros: int) -> None:
-        """What restored quotas show before anything is used of them again."""
-        for account in self.ledger.accounts.values():
+    def _show_restored(self, now_micros: int) -> None:
+        """What restored quotas show before anything is used of them again; a few at a time, for nobody waits for it."""
+        for account in islice(self._unshown, _SHOWN_AT_A_TIME):
             today = day_of(now_micros, account.time_zone)
             for meter in {meter for package in account.packages.values() for meter in package.quotas}:
                 for draw in account.draw(self._catalog, today, meter).drawdown.draws:

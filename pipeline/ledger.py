@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
+from functools import lru_cache
 
 import numpy as np
 
@@ -51,6 +52,8 @@ from schemas.reasons import Reason
 
 #: Days past the horizon that the state is kept: routed events may lie that long in `account-events` before the fold.
 SLACK_DAYS = 7
+
+_date = lru_cache(maxsize=1024)(date.fromisoformat)
 
 
 class Ledger:
@@ -212,9 +215,9 @@ class Ledger:
         for (account,), _, value in kinds.pop("passed", ()):
             self._account(account).passed = decode_passed(value)
         for (account, when), _, value in kinds.pop("day", ()):
-            include_day(self._account(account).days.setdefault(date.fromisoformat(when), Day()), value)
+            include_day(self._account(account).days.setdefault(_date(when), Day()), value)
         for (account, when, _), _, value in kinds.pop("series", ()):
-            include_series(self._account(account).days[date.fromisoformat(when)], value)
+            include_series(self._account(account).days[_date(when)], value)
         for (day, _, _), key, value in kinds.pop("ids", ()):
             self._pieces.load(day, key, value)
         ensure(not kinds, "every state entry is of a known kind", *kinds)
