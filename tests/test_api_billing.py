@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import httpx
 import pytest
 
+from agents.api import billing
+from agents.api.feed import Feed
+from agents.api.ingest import Writer
+from agents.api.packages import Packages
+from agents.api.problems import Problem
+from conftest import Meter
+from schemas.billing import Funded
+from schemas.catalog import load_catalog
 from served import Served, X, Y, now, path
 from world import binding, event
 
@@ -237,3 +246,27 @@ def test_keys_and_documents(served: Served) -> None:
             assert answer.status_code in {200, 201}, (route, answer.text)
         assert shop.get("packages")["packages"][0]["workspaces"] == ["ws-b", "ws-a"]
     assert json.dumps(paths).count("Idempotency-Key") >= 4
+
+
+async def test_without_an_answer_the_same_command_is_sent_again(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """503 while no worker runs. Asked again until one does, all of it was one deposit."""
+    monkeypatch.setattr(billing, "_ANSWER_SECONDS", 1.0)
+    catalog = load_catalog()
+    feed, writer = Feed(meter.settings, Packages(catalog)), Writer(meter.settings)
+    center, reading = billing.BillingCenter(catalog, writer, feed), asyncio.create_task(feed.run())
+    await feed.caught_up.wait()
+
+    def deposit() -> Funded:
+        return Funded("late", "d-1", "cash", Decimal(100), "kim", datetime.now(UTC))
+
+    with pytest.raises(Problem) as refused:
+        await center.fund(deposit())
+    assert (refused.value.status_code, "'d-1' is safe" in refused.value.detail) == (503, True)
+    meter.start_worker()
+    monkeypatch.setattr(billing, "_ANSWER_SECONDS", 60.0)
+    answer = await center.fund(deposit())
+    wallet = feed.books.wallet("late")
+    assert wallet is not None
+    assert (answer.outcome.accepted, answer.new, wallet.balances["cash"]) == (True, False, Decimal(100))
+    reading.cancel()
+    await writer.close()

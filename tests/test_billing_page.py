@@ -121,6 +121,44 @@ def choose(page: Page, a: str, b: str, f: str) -> None:
     assert order_shown(page) == [a, f, b]
 
 
+def test_amounts_are_exact_and_faults_are_words(open_page: Open) -> None:
+    """The pure modules of the page, in the browser that runs them."""
+    found = open_page("", "packages").evaluate("""async () => {
+        const n = await import("/assets/js/numbers.js");
+        const w = await import("/assets/js/billing/words.js");
+        const fault = (code, at, message) => w.faultWords({ code, at, message });
+        const moved = (reference, ...all) => {
+            const entry = w.entryWords({ reference, postings: all.map(([account, amount]) => ({ account, amount })) });
+            return [entry.title, entry.pockets, entry.sum];
+        };
+        return {
+            minus: [n.minus("0.3", "0.1"), n.minus("1", "1000000000000000000.01")],
+            signs: ["-0.01", "0.00", "3"].map(n.signOf),
+            typed: ["1,234.5", " 7 ", "1.005", "-1", "1e3", ""].map(n.amountOf),
+            shares: [n.ratio("42000", "72168"), n.dividedBy("42000", 372).slice(0, 8)],
+            faults: [
+                fault("balance_too_small", "$.payment.card:c.1", "41000 is usable"),
+                fault("not_bound", "$.workspaces", "'x' is not bound to 'y'"),
+            ],
+            moved: [
+                moved("2026-11-23/2", ["usage", "1.5"], ["cash", "-1.5"]),
+                moved("o-1", ["packages", "3"], ["cash", "-1"], ["card:c", "-2"]),
+            ],
+        };
+    }""")
+    assert found == {
+        "minus": ["0.2", "-999999999999999999.01"],
+        "signs": [-1, 0, 1],
+        "typed": ["1234.5", "7", None, None, None, None],
+        "shares": ["58.1%", "112.9032"],
+        "faults": ["Prepaid card c.1: only 41,000.00 can be spent.", "x is not bound to y."],
+        "moved": [
+            ["Usage of 23 Nov 2026, revision 2", "Cash", "-1.5"],
+            ["Packages bought", "Cash −1.00, Prepaid card c −2.00", "-3"],
+        ],
+    }
+
+
 def test_a_package_is_bought_in_six_steps(served: Served, open_page: Open) -> None:
     """Plan, traffic, workspaces in order (mouse and keyboard), confirm, pay from two pockets, done: package and wallet agree."""
     with served.client() as client:

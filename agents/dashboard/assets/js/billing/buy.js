@@ -128,7 +128,7 @@ export class Buy {
     const see = button("See packages", () => this.center.show("packages", true), "main");
     see.id = "buy-see";
     return h("div", { class: "done" }, h("span", { class: "tick" }, icon("i-tick")), h("p", { class: "done-words" }, "It is yours."),
-      h("p", { class: "muted" }, `${this.outcome.id}: ${priced(this.quote.price, this.center.shop.currency)}, covers ${shortDay(made.effective)} to ${shortDay(made.expires)}.`), h("p", { class: "actions" }, see, again));
+      h("p", { class: "muted" }, `${this.outcome.id}: ${priced(this.paid, this.center.shop.currency)}, covers ${shortDay(made.effective)} to ${shortDay(made.expires)}.`), h("p", { class: "actions" }, see, again));
   }
 
   #changed(change) {
@@ -210,11 +210,13 @@ export class Buy {
     text(this.next, "Paying…");
     try {
       const wanted = { ...this.#document(), price: this.quote.price };
-      this.draft.effective = wanted.effective;  // the same order again is the same, also after midnight
+      // Should the answer be lost, the same order again is the same one, also after midnight.
+      this.draft.effective = wanted.effective;
       this.outcome = await post(accountPath(this.center.account, "orders"), this.center.key, wanted);
-      await this.center.refresh();
-      say("The order is placed");
+      this.paid = wanted.price;
       this.#go(1);
+      say("The order is placed");
+      this.center.refresh().catch((error) => this.center.failed(error));
     } catch (problem) {
       if (!("status" in problem)) throw problem;
       showFaults(this.faults, problemWords(problem));

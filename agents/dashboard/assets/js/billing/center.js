@@ -77,9 +77,8 @@ export class Center {
   /** Ask for everything again, and draw it. */
   async refresh() {
     const { account } = this;
-    const from = (rest) => get(accountPath(account, rest), this.key, this.signal);
     const [{ packages }, { workspaces }, wallet] = await Promise.all([
-      from("packages"), get(`/v1/workspaces?account=${encodeURIComponent(account)}`, this.key, this.signal), from("wallet"),
+      this.#from("packages"), get(`/v1/workspaces?account=${encodeURIComponent(account)}`, this.key, this.signal), this.#wallet(),
     ]);
     if (account !== this.account) return;
     workspaces.sort((a, b) => a.workspace.localeCompare(b.workspace, "en", { numeric: true }));
@@ -90,6 +89,20 @@ export class Center {
     if (funded) this.views.buy.refreshed();
     this.#draw();
     this.#entries(ENTRIES_TRIES);
+  }
+
+  #from(rest) {
+    return get(accountPath(this.account, rest), this.key, this.signal);
+  }
+
+  /** Its entries are ClickHouse's; while that is away, money and packages go on. */
+  async #wallet() {
+    try {
+      return await this.#from("wallet");
+    } catch (problem) {
+      if (problem.status !== 503) throw problem;
+      return { ...(await this.#from("wallet?limit=0")), unread: true };
+    }
   }
 
   /** Begin a purchase for a package: its upgrade, or traffic. */
@@ -134,7 +147,7 @@ export class Center {
 
   async #entries(tries) {
     const { wallet } = this.shop;
-    if (!tries || !wallet.version || (wallet.entries[0]?.version ?? 0) >= wallet.version) return;
+    if (!tries || wallet.unread || !wallet.version || (wallet.entries[0]?.version ?? 0) >= wallet.version) return;
     await new Promise((go) => setTimeout(go, ENTRIES_MS));
     if (!this.shop || this.shop.wallet !== wallet) return;
     await this.#again(tries - 1);
@@ -146,10 +159,9 @@ export class Center {
     this.busy = true;
     try {
       const { account } = this;
-      const from = (rest) => get(accountPath(account, rest), this.key, this.signal);
       if (!this.shop) await this.refresh();
       else {
-        const [{ packages }, wallet] = await Promise.all([from("packages"), from("wallet")]);
+        const [{ packages }, wallet] = await Promise.all([this.#from("packages"), this.#wallet()]);
         if (account !== this.account) return;
         Object.assign(this.shop, { packages, wallet });
         this.problem = null;

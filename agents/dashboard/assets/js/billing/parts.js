@@ -35,7 +35,7 @@ export function showFaults(list, faults) {
   list.hidden = all.length === 0;
 }
 
-export const faultList = () => h("ul", { class: "faults", role: "alert", hidden: true });
+export const faultList = () => h("ul", { class: "faults", "aria-live": "polite", hidden: true });
 
 /** A modal dialog: `fill(body)` makes its content; `act()` does it and may throw a Problem. It is closed once that is done. */
 export function dialog(title, { fill, label, act, kind = "main", wordsOf }) {

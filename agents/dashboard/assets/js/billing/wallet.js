@@ -16,7 +16,7 @@ export class WalletView {
     this.owes = h("p", { class: "owes", role: "status", hidden: true });
     this.pockets = h("ul", { class: "pockets" });
     this.entries = h("ol", { class: "entries", "aria-label": "Entries, newest first" });
-    this.none = h("div", { class: "empty" }, h("strong", {}, "No money has moved yet"), "What comes in, what packages cost and what a settled day is charged will be listed here.");
+    this.none = h("div", { class: "empty" }, h("strong"), h("span"));
     this.add = button("Add funds", () => this.addFunds(), "main");
     this.add.id = "add-funds";
     this.element = h("div", { class: "stack" }, this.owes,
@@ -40,6 +40,8 @@ export class WalletView {
       attribute(node, "data-over", String(over));
     });
     this.none.hidden = wallet.entries.length > 0;
+    text(this.none.firstChild, wallet.unread ? "The entries cannot be read now" : "No money has moved yet");
+    text(this.none.lastChild, wallet.unread ? "They are asked for again." : "What comes in, what packages cost and what a settled day is charged will be listed here.");
     keyed(this.entries, wallet.entries, (e) => e.id, (e) => this.#entry(e), () => {});
   }
 

@@ -29,7 +29,8 @@ function settled(reference) {
   return `Usage of ${shortDay(day)}${revision === "1" ? "" : `, revision ${revision}`}`;
 }
 
-const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
+/** With a full stop, and a capital letter unless it begins with a 'name'. */
+const sentence = (text) => `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`.replace(/'/g, "");
 const place = (fault) => fault.at.replace(/^\$\.?/, "").split(".").slice(1).join(".");
 const usable = (fault) => money(amountOf(fault.message.split(" ")[0]) ?? "0");
 
@@ -46,7 +47,7 @@ const WORDS = {
 };
 
 /** A fault for the buyer: {code, at, message} as the API has it. */
-export const faultWords = (fault) => (WORDS[fault.code] ?? ((f) => sentence(f.message.replace(/'/g, ""))))(fault);
+export const faultWords = (fault) => (WORDS[fault.code] ?? ((f) => sentence(f.message)))(fault);
 
 /** Why a request failed, one sentence a reason. */
 export function problemWords(problem) {
