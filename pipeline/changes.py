@@ -51,11 +51,7 @@ class Changes:
         decide_all(self._catalog, account)
         match event:
             case Bound():
-                old = account.bindings.pop(event.binding.workspace, None)
-                account.bindings[event.binding.workspace] = event.binding
-                account.dirty = True
-                if old is not None and old != event.binding:
-                    reconsider(self._catalog, account)
+                self._bind(account, event)
             case PackageChanged():
                 self._package(account, event.package, offset)
             case DaySettled():
@@ -74,6 +70,15 @@ class Changes:
             case _:
                 ensure(False, "every account event is of a known kind", offset)
         decide_all(self._catalog, account)
+
+    def _bind(self, account: Account, event: Bound) -> None:
+        zone, old = account.time_zone, account.bindings.pop(event.binding.workspace, None)
+        account.bindings[event.binding.workspace] = event.binding
+        account.dirty = True
+        if account.time_zone != zone:
+            self.calendar.moved(account)
+        if old is not None and old != event.binding:
+            reconsider(self._catalog, account)
 
     def _settle(self, account: Account, event: DaySettled) -> None:
         statement = state_day(self._catalog, account, event)

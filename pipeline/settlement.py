@@ -22,27 +22,34 @@ from schemas.catalog import Catalog
 from schemas.log import DaySettled
 from schemas.wire import Statement, StatementLine
 
+#: Earlier than any instant: the thing was handed out, and its event is not folded yet.
+_HANDED_OUT = -1
+
 
 class _Queue:
     """What is due at an instant, each thing once until it is taken off."""
 
     def __init__(self) -> None:
         self._heap: list[tuple[int, str, date]] = []
-        #: Also what was handed out and whose event is not folded yet.
-        self._waiting: set[tuple[str, date]] = set()
+        #: When it is due; the heap may have later instants of the same thing, which count no more.
+        self._waiting: dict[tuple[str, date], int] = {}
 
     def push(self, micros: int, account: str, when: date) -> None:
-        if (account, when) not in self._waiting:
-            self._waiting.add((account, when))
+        """What waits already is due at the earlier of the two instants."""
+        known = self._waiting.get((account, when))
+        if known is None or micros < known:
+            self._waiting[account, when] = micros
             heapq.heappush(self._heap, (micros, account, when))
 
     def pop_until(self, micros: int) -> Iterator[tuple[str, date]]:
         while self._heap and self._heap[0][0] <= micros:
-            _, account, when = heapq.heappop(self._heap)
-            yield account, when
+            due, account, when = heapq.heappop(self._heap)
+            if self._waiting.get((account, when)) == due:
+                self._waiting[account, when] = _HANDED_OUT
+                yield account, when
 
     def done(self, account: str, when: date) -> None:
-        self._waiting.discard((account, when))
+        self._waiting.pop((account, when), None)
 
 
 class Calendar:
@@ -58,7 +65,12 @@ class Calendar:
             self.watch_day(account, when)
         since = account.wallet.owes_since
         if since is not None and not account.wallet.locked:
-            self._arrears.push(day_bounds(lock_day(since), account.time_zone)[0], account.account, since)
+            self._arrears.push(_locks_at(account, since), account.account, since)
+
+    def moved(self, account: Account) -> None:
+        """The account is in another time zone now, where its days may end earlier. Those that end later are told when due."""
+        for when in account.days:
+            self.watch_day(account, when)
 
     def watch_day(self, account: Account, when: date) -> None:
         """The day has to be stated when it is over, unless its newest statement still holds."""
@@ -81,7 +93,12 @@ class Calendar:
                 self.watch_day(account, when)
             else:
                 yield DaySettled(name, when, at)
-        yield from (ArrearsDue(name, since, at) for name, since in self._arrears.pop_until(at_micros))
+        for name, since in list(self._arrears.pop_until(at_micros)):
+            if _locks_at(accounts[name], since) > at_micros:
+                self._arrears.done(name, since)
+                self.watch(accounts[name])
+            else:
+                yield ArrearsDue(name, since, at)
 
     def folded(self, event: DaySettled | ArrearsDue) -> None:
         """The event was folded: from now on another change asks for another one."""
@@ -89,6 +106,10 @@ class Calendar:
             self._days.done(event.account, event.day)
         else:
             self._arrears.done(event.account, event.since)
+
+
+def _locks_at(account: Account, since: date) -> int:
+    return day_bounds(lock_day(since), account.time_zone)[0]
 
 
 def state_day(catalog: Catalog, account: Account, event: DaySettled) -> Statement | None:

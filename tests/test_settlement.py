@@ -16,9 +16,10 @@ from hypothesis import strategies as st
 from driver import CATALOG, Core, essence
 from oracle import answer, statements
 from pipeline.account import Account
+from pipeline.days import to_micros
 from pipeline.rating import payable, rated_line, units_of
 from pipeline.settlement import Calendar
-from schemas.wire import QUANTITY_MAX
+from schemas.wire import QUANTITY_MAX, WorkspaceBinding
 from world import World, binding, event, make_world, package
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -90,6 +91,23 @@ def test_the_grace_ends_on_the_accounts_own_clock(minutes: int, days: int) -> No
     core.bind([binding("A", "acct", "Asia/Shanghai")])
     use(core, "A", 1, "1", datetime(2026, 11, 24, 15, 59, tzinfo=UTC))
     assert settle(core) == days
+
+
+@pytest.mark.parametrize(("zone", "hour"), [("Asia/Shanghai", 17), ("America/New_York", 6)])
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_day_of_before_the_first_binding_ends_by_its_clock(zone: str, hour: int, crash: bool) -> None:
+    """The day was folded in UTC. When the zone is known, it is due an hour after that zone's midnight, and not before."""
+    core = Core(datetime(2026, 11, 24, 15, tzinfo=UTC))
+    core.router.bind(WorkspaceBinding("A", "acct", zone))
+    use(core, "A", 1, "1", datetime(2026, 11, 24, 14, 59, tzinfo=UTC))
+    assert settle(core) == 0
+    core.bind([binding("A", "acct", zone)])
+    step(core)
+    if crash:
+        core.crash()
+    due = to_micros(datetime(2026, 11, 24 + (hour < 15), hour, tzinfo=UTC))
+    for core.now, days in ((due - 1, 0), (due, 1), (due + 1, 0)):
+        assert settle(core) == days
 
 
 def test_a_late_event_revises_the_statement() -> None:
