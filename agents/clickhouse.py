@@ -16,6 +16,7 @@ INSERT_SETTINGS: dict[str, Any] = {
     "async_insert": 0,
     "insert_deduplicate": 1,
     "input_format_skip_unknown_fields": 1,
+    "input_format_json_ignore_unknown_keys_in_named_tuple": 1,
     "date_time_input_format": "best_effort",
 }
 _CONNECT_SECONDS = 5

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from clickhouse_connect.driver.client import Client
 
 from agents.settings import Settings
-from pipeline.audit import ALLOCATION, CHARGE, EVENTS, OVERAGE, STATEMENT, STATEMENT_LINE, TOTAL, Gain, Row
+from pipeline.audit import ALLOCATION, CHARGE, EVENTS, OVERAGE, STATEMENT, STATEMENT_LINE, TOTAL, Gain, Planned, Row
 from schemas.topics import ACCOUNT_EVENTS, USAGE
 
 #: Days past the horizon that the ledger remembers identities.
@@ -39,6 +40,11 @@ LEFT JOIN (
     SELECT offset, toString(reason) AS reason FROM dead_letters FINAL WHERE topic = {log:String} AND key = {account:String}
 ) AS d ON c.log_offset = d.offset
 WHERE c.day = {day:Date} ORDER BY refused, log_offset LIMIT 1 BY refused, id
+"""
+
+_PLANS = """
+SELECT log_offset, binding.workspace, binding.plan, binding.time_zone, at FROM bindings FINAL
+WHERE account = {account:String} ORDER BY log_offset
 """
 
 #: The first event of an identity in the order of the log counts, whatever day it claims. A later one with other content is a
@@ -95,6 +101,14 @@ def corrections(settings: Settings, client: Client, account: str, day: date) -> 
     """The day's corrections, each id once; `refused` is the reason why the ledger did not take it, or empty."""
     names = {"account": account, "day": day, "log": settings.topic_prefix + ACCOUNT_EVENTS.name}
     return list(client.query(_CORRECTIONS, parameters=names).named_results())
+
+
+def plans(client: Client, account: str) -> list[Planned]:
+    """Which plan each workspace has since which day of its own, in the order of the log."""
+    return [
+        Planned(offset, workspace, plan, date.min if at is None else at.astimezone(ZoneInfo(zone)).date())
+        for offset, workspace, plan, zone, at in _query(client, _PLANS, account=account)
+    ]
 
 
 def gains(settings: Settings, client: Client, account: str, day: date, cuts: Sequence[int]) -> list[Gain]:

@@ -32,7 +32,7 @@ SELECT meter, package, arrayMap(w -> (w.workspace, w.demand, w.covered), workspa
 FROM quota_newest FINAL WHERE account = {account:String} AND day = {day:Date}
 """
 _OVERAGE = """
-SELECT meter, workspace, basis, retention_days, quantity, amount, currency FROM rated_overage
+SELECT meter, workspace, basis, retention_days, quantity, amount, currency, plan FROM rated_overage
 WHERE account = {account:String} AND day = {day:Date} AND quantity > 0 ORDER BY meter, basis, workspace, retention_days
 """
 WARN, FULL = 0.8, 1.0

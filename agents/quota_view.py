@@ -173,7 +173,7 @@ class _Layout:
     def _overage(self, row: Row) -> Text:
         what = "overage" if row["basis"] == "package" else f"pay as you go, {row['retention_days']} d"
         quantity = self._text(row["quantity"])
-        charge = money(row["amount"], row["currency"])
+        charge = "Free plan" if row["plan"] == "free" else money(row["amount"], row["currency"])
         left = Text.assemble(f"  {row['workspace']}  ", (what, "dim"))
         return self._sides(left, Text(f"{quantity}  {charge}", "red" if row["basis"] == "package" else ""))
 

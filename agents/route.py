@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from agents.metrics import METERS
 from agents.registry import Registry
@@ -20,7 +21,7 @@ from agents.settings import Settings
 from agents.transactions import Commit, Send
 from pipeline.admission import UNDECODABLE, Limits, Refusal, explain_document
 from pipeline.batches import Rows, batches
-from pipeline.days import MICROS_PER_SECOND, zone
+from pipeline.days import MICROS_PER_SECOND, to_instant, zone
 from pipeline.routing import TYPE_PREFIX, Router
 from schemas.alerting import AMOUNT_MAX, DECIMALS_MAX, THRESHOLDS_MAX, AlertRules
 from schemas.catalog import Catalog
@@ -185,10 +186,17 @@ class DocumentInlet(Inlet):
                     self._forward(self._gone(record.key))
                 continue
             try:
-                self._forward(self._parse(record.value))
+                self._forward(_dated(self._parse(record.value), record.timestamp))
             except (*UNDECODABLE, ValueError) as error:
                 reason, message = explain_document(record.value, error)
                 self._refuse(Refusal(reason, message, record.value, record.offset, None, record.key))
+
+
+def _dated(event: AccountEvent, millis: int) -> AccountEvent:
+    """A binding holds from when its document was written, in milliseconds since the epoch; never from later than now."""
+    if isinstance(event, Bound):
+        return structs.replace(event, at=to_instant(min(max(millis, 0) * 1000, time.time_ns() // 1000)))
+    return event
 
 
 def binding_parser(catalog: Catalog) -> Callable[[bytes], AccountEvent]:

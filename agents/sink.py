@@ -58,7 +58,7 @@ _TABLES = {
     DEAD_LETTERS: "dead_letters_landing",
 }
 #: The account events that have rows; `kind` is the first field that the encoder writes.
-_USAGE, _CORRECTION = b'{"kind":"usage"', b'{"kind":"correction"'
+_USAGE, _CORRECTION, _BINDING = b'{"kind":"usage"', b'{"kind":"correction"', b'{"kind":"binding"'
 #: ClickHouse's codes for input that it cannot parse or store.
 _CONTENT_CODES = (
     *("6", "25", "26", "27", "38", "41", "53", "69", "72", "117"),
@@ -102,7 +102,8 @@ class Sink:
         self._health = health or Health(settings.stuck_after)
         self._table_of = {settings.topic_prefix + topic.name: table for topic, table in _TABLES.items()}
         self._account_events = settings.topic_prefix + ACCOUNT_EVENTS.name
-        self._audited = {_CORRECTION: "corrections"} | ({_USAGE: "usage_landing"} if settings.usage_events else {})
+        self._audited = {_CORRECTION: "corrections", _BINDING: "bindings"}
+        self._audited |= {_USAGE: "usage_landing"} if settings.usage_events else {}
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
         self._moves = _Revoked(self._health)

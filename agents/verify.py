@@ -19,13 +19,13 @@ from aiokafka import TopicPartition
 from aiokafka.partitioner import DefaultPartitioner
 from clickhouse_connect.driver.client import Client
 
-from agents.documents import documents_of
+from agents.documents import AccountDocuments, documents_of
 from agents.errors import WrongUse
-from agents.evidence import corrections, gains, has_events, ledger_rows
+from agents.evidence import corrections, gains, has_events, ledger_rows, plans
 from agents.kafka import partition_counts
 from agents.progress import wait_until_processed
 from agents.settings import Settings
-from pipeline.audit import STATEMENT, Corrected, Difference, Evidence, Figures, Key, differences, recompute
+from pipeline.audit import STATEMENT, Corrected, Difference, Evidence, Figures, Key, Planned, differences, recompute
 from schemas import topics
 from schemas.catalog import Catalog, load_catalog
 
@@ -101,6 +101,7 @@ class _Audit:
             ),
             corrections=[_corrected(row) for row in noted if not row["refused"]],
             packages=[*documents.packages.values()],
+            plans=_plans(documents, plans(client, account)),
             site=documents.site,
             currency=documents.currency,
             revision=next((row.key[0] for row in rows if row.what == STATEMENT), None),
@@ -147,6 +148,13 @@ class _Audit:
         for meter, retention in sorted(used):
             if meter not in self.catalog.meters or retention not in self.catalog.meters[meter].factors:
                 raise WrongUse(f"{meter} with {retention} days is not in the catalog (DRAWDOWN_CATALOG)")
+
+
+def _plans(documents: AccountDocuments, logged: list[Planned]) -> list[Planned]:
+    """The log's word; for a workspace that was bound before the table had rows, the binding as it is now."""
+    known = {one.workspace for one in logged}
+    bound = [Planned(0, b.workspace, b.plan, date.min) for b in documents.bindings.values() if b.workspace not in known]
+    return bound + logged
 
 
 def _corrected(row: dict[str, Any]) -> Corrected:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from hashlib import blake2b
 
@@ -15,7 +15,7 @@ from pipeline.waterfall import Drawdown, draw_down, effective_packages
 from schemas.alerting import AlertRules
 from schemas.catalog import Catalog, Meter
 from schemas.log import Correction
-from schemas.wire import Package, WorkspaceBinding
+from schemas.wire import Package, WorkspaceBinding, WorkspacePlan
 
 #: Series in one state entry: a checkpoint rewrites only the blocks that changed, so a huge account costs what it uses.
 BLOCK = 256
@@ -48,10 +48,14 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What the totals and packages of one (account, day, meter) say: draws of the packages, and every overage."""
+    """What the totals and packages of one (account, day, meter) say: draws of the packages, and every overage.
+
+    `free`: workspaces that are on the Free plan that day, whose overage costs nothing.
+    """
 
     drawdown: Drawdown
     overage: Mapping[OverageKey, int]
+    free: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -106,6 +110,8 @@ class Account:
     account: str
     version: int = -1
     bindings: dict[str, WorkspaceBinding] = field(default_factory=dict)
+    #: Workspace -> (day, plan): before that day it had that plan; ascending. From the last one on the binding's plan holds.
+    past_plans: dict[str, list[tuple[date, WorkspacePlan]]] = field(default_factory=dict)
     packages: dict[str, Package] = field(default_factory=dict)
     #: None: the defaults.
     rules: AlertRules | None = None
@@ -127,6 +133,7 @@ class Account:
     #: A package or a correction came since the last checkpoint: only then may an overage fall (law 5).
     may_fall: bool = False
     _effective: dict[tuple[date, str], list[Package]] = field(default_factory=dict)
+    _free: dict[date, frozenset[str]] = field(default_factory=dict)
 
     @property
     def time_zone(self) -> str:
@@ -149,6 +156,33 @@ class Account:
         if found is None:
             found = self._effective[day, meter] = effective_packages(self.packages.values(), day, meter)
         return found
+
+    def plan_on(self, workspace: str, day: date) -> WorkspacePlan:
+        """The plan of a bound workspace on that day: the one that it had last on it."""
+        past = self.past_plans.get(workspace, ())
+        return next((plan for until, plan in past if day < until), self.bindings[workspace].plan)
+
+    def free_on(self, day: date) -> frozenset[str]:
+        """The workspaces that are on the Free plan that day; cached until a binding changes."""
+        found = self._free.get(day)
+        if found is None:
+            found = self._free[day] = frozenset(w for w in self.bindings if self.plan_on(w, day) == "free")
+        return found
+
+    def bind(self, binding: WorkspaceBinding, since: date | None) -> None:
+        """Add or replace a binding; a change of the plan holds from the day `since` on (None: since ever)."""
+        name, past = binding.workspace, list[tuple[date, WorkspacePlan]]()
+        if since is not None and name in self.bindings:
+            past = [(until, plan) for until, plan in self.past_plans.get(name, ()) if until < since]
+            before = self.plan_on(name, since - timedelta(days=1))
+            past += [(since, before)] if before != binding.plan else []
+        self.past_plans.pop(name, None)
+        if past:
+            self.past_plans[name] = past
+        self.bindings.pop(name, None)
+        self.bindings[name] = binding
+        self._free.clear()
+        self.dirty = True
 
     def put_package(self, package: Package) -> None:
         """Add or replace a package."""
@@ -179,7 +213,7 @@ class Account:
             if one.workspace not in drawdown.overage:
                 overage[one.workspace, one.retention_days] = one.total
         _check_account(definition, series, drawdown, overage)
-        return Drawn(drawdown, overage)
+        return Drawn(drawdown, overage, self.free_on(day))
 
     def touch(self, catalog: Catalog, day: date, meter: str) -> Day:
         """The day, about to change at a meter: remembers first what was published, so that a change can be told."""

@@ -46,12 +46,12 @@ def decide(catalog: Catalog, account: Account, when: date, drawn: Mapping[str, D
             for draw in one.drawdown.draws:
                 _decide_quota(account, rules, when, meter, draw)
         if meter in rules.amounts:
-            charge = charge_of(catalog, account, when, meter, one.overage)
+            charge = charge_of(catalog, account, when, meter, one)
             _decide_charge(account, rules, when, meter, rules.amounts[meter], charge)
     if rules.total_amount is not None and drawn:
         meters = sorted(account.days[when].by_meter.keys() | drawn.keys())
-        overages = {m: (drawn[m] if m in drawn else account.draw(catalog, when, m)).overage for m in meters}
-        charge = sum((charge_of(catalog, account, when, m, o) for m, o in overages.items()), Decimal(0))
+        all_drawn = {m: drawn[m] if m in drawn else account.draw(catalog, when, m) for m in meters}
+        charge = sum((charge_of(catalog, account, when, m, one) for m, one in all_drawn.items()), Decimal(0))
         _decide_charge(account, rules, when, "", rules.total_amount, charge)
 
 

@@ -66,6 +66,16 @@ class Corrected:
 
 
 @dataclass(frozen=True, slots=True)
+class Planned:
+    """From the day `since` on a workspace has a plan; `log_offset` is where the log says so. In the order of the log."""
+
+    log_offset: int
+    workspace: str
+    plan: str
+    since: date
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """Everything that decides a day. `revision` is that of its newest statement, None while it is open."""
 
@@ -73,6 +83,7 @@ class Evidence:
     gains: Sequence[Gain]
     corrections: Sequence[Corrected]
     packages: Sequence[Package]
+    plans: Sequence[Planned]
     site: str
     currency: str
     revision: int | None = None
@@ -126,8 +137,22 @@ def recompute(catalog: Catalog, evidence: Evidence, upto: int) -> Figures:
         figures[TOTAL, (workspace, meter, retention)] = (total, converted)
     for meter in {meter for _, meter, _ in totals} | {meter for p in evidence.packages for meter in p.quotas}:
         _waterfall(figures, catalog.meters[meter], evidence, totals)
-    _rate(figures, catalog, evidence)
+    _rate(
+        figures,
+        catalog,
+        evidence,
+        _free([planned for planned in evidence.plans if planned.log_offset <= upto], evidence.day),
+    )
     return figures
+
+
+def _free(plans: Iterable[Planned], day: date) -> set[str]:
+    """Section 8: who is on the Free plan that day. What was said first holds for the days before, too."""
+    plan: dict[str, str] = {}
+    for one in plans:
+        if one.since <= day or one.workspace not in plan:
+            plan[one.workspace] = one.plan
+    return {workspace for workspace, last in plan.items() if last == "free"}
 
 
 def _outcomes(gains: Iterable[Gain]) -> tuple[int, int, int, int]:
@@ -184,13 +209,16 @@ def _waterfall(figures: Figures, meter: Meter, evidence: Evidence, totals: dict[
             figures[OVERAGE, (workspace, key, "payg", retention)] = (total,)
 
 
-def _rate(figures: Figures, catalog: Catalog, evidence: Evidence) -> None:
-    """Section 6. What has no price has no amount, and is in no sum."""
+def _rate(figures: Figures, catalog: Catalog, evidence: Evidence, free: set[str]) -> None:
+    """Section 6. What has no price has no amount, and is in no sum; what is `free` is on no statement either."""
     payable = Decimal(0)
     for (what, key), (quantity, *_) in list(figures.items()):
         if what != OVERAGE or quantity == 0:
             continue
-        _, name, _, retention = key
+        workspace, name, _, retention = key
+        if workspace in free:
+            figures[CHARGE, key] = (None, None, None)
+            continue
         meter = catalog.meters[name]
         tier = meter.default_retention if retention is None else retention
         price = catalog.price(name, tier, evidence.site, evidence.currency, evidence.day)

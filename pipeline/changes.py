@@ -11,6 +11,7 @@ from pipeline.alerts import decide_all, reconsider
 from pipeline.billing import Command, deduct, execute, lock
 from pipeline.checkpoint import Refused
 from pipeline.corrections import correct
+from pipeline.days import day_of, to_micros
 from pipeline.law import ensure
 from pipeline.outputs import Output
 from pipeline.packages import is_echo, put_package
@@ -72,13 +73,22 @@ class Changes:
         decide_all(self._catalog, account)
 
     def _bind(self, account: Account, event: Bound) -> None:
-        zone, old = account.time_zone, account.bindings.pop(event.binding.workspace, None)
-        account.bindings[event.binding.workspace] = event.binding
-        account.dirty = True
+        binding, zone = event.binding, account.time_zone
+        old = account.bindings.get(binding.workspace)
+        if binding.plan != ("commercial" if old is None else old.plan):
+            self._reprice(account, binding.workspace)
+        account.bind(binding, None if event.at is None else day_of(to_micros(event.at), binding.time_zone))
         if account.time_zone != zone:
             self.calendar.moved(account)
-        if old is not None and old != event.binding:
+        if old is not None and old != binding:
             reconsider(self._catalog, account)
+
+    def _reprice(self, account: Account, workspace: str) -> None:
+        """The workspace's plan is about to change: what it used may cost something else, on which days its day says."""
+        for when, day in account.days.items():
+            for meter in list(day.by_meter):
+                if any((workspace, meter, tier) in day.series for tier in self._catalog.meters[meter].factors):
+                    account.touch(self._catalog, when, meter).stale = True
 
     def _settle(self, account: Account, event: DaySettled) -> None:
         statement = state_day(self._catalog, account, event)

@@ -21,7 +21,7 @@ from pipeline.alarms import AlarmRow, Alarms
 from pipeline.wallet import Terms, Wallet
 from schemas.alerting import AlertRules
 from schemas.log import Correction
-from schemas.wire import Package, WorkspaceBinding
+from schemas.wire import Package, WorkspaceBinding, WorkspacePlan
 
 #: A value of None is a tombstone: the entry is gone.
 Entry = tuple[bytes, bytes | None]
@@ -37,11 +37,12 @@ class Position(Struct, frozen=True):
 
 
 class AccountState(Struct, frozen=True):
-    """Bindings and packages of an account, oldest change first; and its alert rules."""
+    """Bindings and packages of an account, oldest change first; its alert rules; earlier plans as in `Account`."""
 
     bindings: list[WorkspaceBinding]
     packages: list[Package]
     rules: AlertRules | None = None
+    past_plans: dict[str, list[tuple[date, WorkspacePlan]]] = {}
 
 
 class DayState(Struct, frozen=True):
@@ -98,7 +99,8 @@ def account_entry(account: Account) -> Iterator[Entry]:
     """The account's entry if its bindings, packages or rules changed."""
     if account.dirty:
         account.dirty = False
-        state = AccountState(list(account.bindings.values()), list(account.packages.values()), account.rules)
+        packages = list(account.packages.values())
+        state = AccountState(list(account.bindings.values()), packages, account.rules, account.past_plans)
         yield _key("account", account.account), _encode(state)
 
 
@@ -176,7 +178,7 @@ def include_account(account: Account, value: bytes) -> None:
     account.bindings = {binding.workspace: binding for binding in state.bindings}
     for package in state.packages:
         account.put_package(package)
-    account.rules = state.rules
+    account.rules, account.past_plans = state.rules, state.past_plans
 
 
 def include_correction(account: Account, value: bytes) -> None:

@@ -74,19 +74,24 @@ def _totals(catalog: Catalog, account: Account, when: date, day: Day, at: dateti
 def _overage(
     account: Account, when: date, day: Day, meter: str, before: Drawn, now: Drawn, at: datetime
 ) -> Iterator[Output]:
-    """One event for each running total that changed, or was settled; one that is gone (a package lists it now) becomes 0."""
+    """One event for each running total that changed, or its plan did, or was settled.
+
+    One that is gone (a package lists it now) becomes 0.
+    """
     for key in before.overage.keys() | now.overage.keys() if account.may_fall else now.overage.keys():
         old, new = before.overage.get(key, 0), now.overage.get(key, 0)
-        if old == new and not (new and day.just_settled):
+        workspace, retention = key
+        replanned = (workspace in before.free) != (workspace in now.free)
+        if old == new and not (new and (day.just_settled or replanned)):
             continue
         ensure(new >= old or account.may_fall, "law 5: overage only grows while the packages stand", key, old, new)
-        workspace, retention = key
         basis = basis_of(retention)
         identity = f"{account.account}\0{when}\0{workspace}\0{meter}\0{basis}\0{retention}\0{account.version}"
         event = OverageEvent(
             id=blake2b(identity.encode(), digest_size=16).hexdigest(),
             account=account.account, day=when, workspace=workspace, meter=meter, basis=basis, retention_days=retention,
             quantity=new, version=account.version, settled=day.revision > 0, at=at, currency=account.currency, site=account.site,
+            plan="free" if workspace in now.free else "commercial",
         )  # fmt: skip
         yield OVERAGE, account.account, event
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import date
 from decimal import ROUND_HALF_UP, Context, Decimal, Inexact
 
-from pipeline.account import Account, OverageKey
+from pipeline.account import Account, Drawn, OverageKey
 from schemas.catalog import Catalog
 from schemas.wire import Basis, StatementLine
 
@@ -44,11 +44,12 @@ def rated_line(
 
 
 def lines_of(catalog: Catalog, account: Account, when: date) -> Iterator[StatementLine]:
-    """Every overage of the account's day as a priced line, by meter, workspace and retention."""
+    """Every overage of the account's day as a priced line, by meter, workspace and retention; none on the Free plan."""
     for meter in sorted(account.days[when].by_meter):
-        overage = account.draw(catalog, when, meter).overage
+        drawn = account.draw(catalog, when, meter)
+        overage = drawn.overage
         for key in sorted(overage, key=lambda key: (key[0], -1 if key[1] is None else key[1])):
-            if overage[key]:
+            if overage[key] and key[0] not in drawn.free:
                 yield rated_line(catalog, account, when, meter, key, overage[key])
 
 
@@ -60,12 +61,11 @@ def payable(lines: Iterable[StatementLine]) -> Decimal:
     return total.quantize(_CENT, rounding=ROUND_HALF_UP)
 
 
-def charge_of(catalog: Catalog, account: Account, when: date, meter: str, overage: Mapping[OverageKey, int]) -> Decimal:
+def charge_of(catalog: Catalog, account: Account, when: date, meter: str, drawn: Drawn) -> Decimal:
     """What a meter's overages of a day cost, without what has no price or is of a workspace on the Free plan."""
     definition, cents = catalog.meters[meter], Counter[int]()
-    free = {binding.workspace for binding in account.bindings.values() if binding.plan == "free"}
-    for (workspace, retention), quantity in overage.items():
-        if workspace not in free:
+    for (workspace, retention), quantity in drawn.overage.items():
+        if workspace not in drawn.free:
             tier = definition.default_retention if retention is None else retention
             cents[tier] += quantity * 10**_UNIT_DIGITS // definition.unit_size
     charge = Decimal(0)

@@ -48,10 +48,11 @@ class RoutedUsage(Usage, frozen=True, tag="usage", tag_field="kind"):
 
 
 class Bound(Struct, frozen=True, tag="binding", tag_field="kind"):
-    """A workspace was bound to this account, or its binding changed."""
+    """A workspace was bound to this account, or its binding changed, `at` that instant (None: it holds since ever)."""
 
     account: str
     binding: WorkspaceBinding
+    at: Instant | None = None
 
 
 class PackageChanged(Struct, frozen=True, tag="package", tag_field="kind"):

@@ -41,13 +41,17 @@ class UsageEvent(Struct, frozen=True, gc=False):
     data: UsageData
 
 
+#: What a workspace pays for its use: pay-as-you-go and packages, or nothing.
+WorkspacePlan = Literal["commercial", "free"]
+
+
 class WorkspaceBinding(Struct, frozen=True):
     """A workspace and the account that pays for it. `time_zone`, `currency` and `site` are the account's."""
 
     workspace: Name
     account: Name
     name: str = ""
-    plan: Literal["commercial", "free"] = "commercial"
+    plan: WorkspacePlan = "commercial"
     time_zone: str = "UTC"
     retention_days: dict[str, int] = {}
     currency: Currency = "CNY"
@@ -80,7 +84,8 @@ class Package(Struct, frozen=True):
 class OverageEvent(Struct, frozen=True):
     """The running total of what no package covers. `quantity` is cumulative; the newest `version` is the truth.
 
-    `basis` "package": converted quantity over the quotas. "payg": not converted, per retention.
+    `basis` "package": converted quantity over the quotas. "payg": not converted, per retention. `plan` is the workspace's on
+    that day: what is used on the Free plan has no price.
     `id` is a function of the identity fields and `version` alone.
     """
 
@@ -97,6 +102,7 @@ class OverageEvent(Struct, frozen=True):
     at: Instant
     currency: str
     site: str
+    plan: WorkspacePlan = "commercial"
 
 
 class WorkspaceShare(Struct, frozen=True):
@@ -246,6 +252,7 @@ __all__ = [
     "UsageTotal",
     "UsageTotals",
     "WorkspaceBinding",
+    "WorkspacePlan",
     "WorkspaceShare",
     "encode",
 ]

@@ -34,7 +34,8 @@ class AlertOracle:
         self.counted: dict[tuple[date, str, str, int], int] = defaultdict(int)
         self.corrected: dict[tuple[date, str, str, int], int] = defaultdict(int)
         self.packages: dict[str, dict[str, Any]] = {}
-        self.free: set[str] = set()
+        #: Workspaces on the Free plan, and since when; plans change on one day only.
+        self.free: dict[str, date] = {}
         self.settled: set[date] = set()
         self.said: list[Said] = []
         self._alarms: dict[tuple[Any, ...], tuple[int, bool]] = {}
@@ -75,7 +76,7 @@ class AlertOracle:
     def _charges(self, answer: Answer, day: date) -> None:
         charges: dict[str, Decimal] = defaultdict(Decimal)
         for (_, d, workspace, meter, basis, retention), quantity in answer.overage.items():
-            if d == day and workspace not in self.free:
+            if d == day and d < self.free.get(workspace, date.max):
                 definition = self.meters[meter]
                 tier = definition.default_retention if basis == "package" else retention
                 price = next(

@@ -17,7 +17,7 @@ from oracle import Answer
 from pipeline.admission import Limits
 from pipeline.batches import batches
 from pipeline.columns import COLUMNS
-from pipeline.days import to_micros
+from pipeline.days import to_instant, to_micros
 from pipeline.ledger import Ledger
 from pipeline.routing import Router
 from schemas.billing import Outcome, Transaction, WalletStatus
@@ -59,7 +59,7 @@ class Core:
         for document in bindings:
             binding = msgspec.json.decode(json.dumps(document), type=WorkspaceBinding)
             self.router.bind(binding)
-            self.log.append(encode_account_event(Bound(binding.account, binding)))
+            self.log.append(encode_account_event(Bound(binding.account, binding, to_instant(self.now))))
 
     def buy(self, packages: Iterable[dict[str, Any]]) -> None:
         """Register packages."""
@@ -128,6 +128,7 @@ class Core:
                 for s in output.workspaces:
                     self._newest(self.view.covered, (a, d, output.meter, output.package, s.workspace), s.covered, v)
             case OverageEvent():
+                self.said.append(output)
                 key = (a, d, output.workspace, output.meter, output.basis, output.retention_days)
                 self._newest(self.view.overage, key, output.quantity, v)
                 (self.settled.add if output.settled else self.settled.discard)(key)

@@ -25,6 +25,8 @@ class Answer:
     covered: dict[tuple[str, date, str, str, str], int] = field(default_factory=dict)
     overage: dict[tuple[str, date, str, str, str, int | None], int] = field(default_factory=dict)
     outcomes: Counter[str] = field(default_factory=Counter)
+    #: Workspaces on the Free plan.
+    free: set[str] = field(default_factory=set)
 
 
 class Refused(Exception):
@@ -39,6 +41,7 @@ def answer(
     """The batch answer. `meters`: key -> object with aggregation, default_retention and factors."""
     result = Answer()
     bound = {b["workspace"]: b for b in bindings}
+    result.free = {name for name, b in bound.items() if b.get("plan") == "free"}
     seen: dict[tuple[str, str, str], tuple[Any, ...]] = {}
     for _, _, key, value in records:
         for text in split(value):
@@ -175,9 +178,9 @@ def statements(
 ) -> dict[tuple[str, date], Decimal]:
     """The payable amount of every account's day with usage; `prices`: (meter, retention) -> price of a unit."""
     amounts = {(account, day): Decimal(0) for account, day, *_ in result.totals}
-    for (account, day, _, meter, _, retention), quantity in result.overage.items():
+    for (account, day, workspace, meter, _, retention), quantity in result.overage.items():
         tier = meters[meter].default_retention if retention is None else retention
-        if (meter, tier) in prices:
+        if (meter, tier) in prices and workspace not in result.free:
             amounts[account, day] += charge(quantity, meters[meter].unit_size, prices[meter, tier])
     return {name: amount.quantize(Decimal("0.01"), "ROUND_HALF_UP") for name, amount in amounts.items()}
 

@@ -107,9 +107,9 @@ class Play:
 
     def _plan(self, workspace: str, plan: str) -> None:
         self.core.bind([binding(workspace, "acct", plan=plan)])
-        self.oracle.free.discard(workspace)
+        self.oracle.free.pop(workspace, None)
         if plan == "free":
-            self.oracle.free.add(workspace)
+            self.oracle.free[workspace] = NOW.date()
 
     def _settle(self, days: int) -> None:
         """Only a day that has something to settle is ever settled."""

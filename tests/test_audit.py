@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import random
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import structs
 
 from driver import CATALOG
 from oracle import Answer, answer, charge
+from pipeline.account import Account
 from pipeline.audit import (
     ALLOCATION,
     CHARGE,
@@ -24,11 +27,12 @@ from pipeline.audit import (
     Evidence,
     Figures,
     Gain,
+    Planned,
     Row,
     differences,
     recompute,
 )
-from schemas.wire import Package
+from schemas.wire import Package, WorkspaceBinding
 from world import make_world
 
 DAY = date(2026, 11, 24)
@@ -41,7 +45,15 @@ GAINS = [Gain(cut, w, "logs", 14, 1, 0, 0, 50_000_000, 50_000_000) for cut in (5
 
 def evidence(**more: Any) -> Evidence:
     """The purchase page: A and B use 100M of 150M, one half of it behind the first cut."""
-    plain = {"day": DAY, "gains": GAINS, "corrections": [], "packages": [PACKAGE], "site": "cn", "currency": "CNY"}
+    plain = {
+        "day": DAY,
+        "gains": GAINS,
+        "corrections": [],
+        "packages": [PACKAGE],
+        "plans": [],
+        "site": "cn",
+        "currency": "CNY",
+    }
     return Evidence(**plain | more)
 
 
@@ -93,15 +105,17 @@ def test_random_worlds_agree_with_the_oracle(seed: int) -> None:
         mine = _of_day(expected, account, day)
         gains = [Gain(CUT, w, m, r, 1, 0, 0, total, total) for (w, m, r), total in mine.totals.items()]  # type: ignore[misc]
         own = [p for p in packages if p.account == account]
-        figures = recompute(CATALOG, evidence(day=day, gains=gains, packages=own), CUT)
+        plans = [Planned(0, b["workspace"], b.get("plan", "commercial"), date.min) for b in world.bindings]
+        figures = recompute(CATALOG, evidence(day=day, gains=gains, packages=own, plans=plans), CUT)
         assert some(figures, ALLOCATION) == mine.covered, f"seed {seed}"
         assert some(figures, OVERAGE) == mine.overage, f"seed {seed}"
-        for (_, meter, _, retention), quantity in mine.overage.items():  # type: ignore[misc]
+        for (workspace, meter, basis, retention), quantity in mine.overage.items():  # type: ignore[misc]
             definition = CATALOG.meters[meter]
             tier = definition.default_retention if retention is None else retention
             price = CATALOG.price(meter, tier, "cn", "CNY", day)
-            wanted = None if price is None else charge(quantity, definition.unit_size, str(price))
-            assert wanted in {v[0] for (what, _), v in figures.items() if what == CHARGE}, f"seed {seed}"
+            free = price is None or workspace in expected.free
+            wanted = None if free else charge(quantity, definition.unit_size, str(price))
+            assert figures[CHARGE, (workspace, meter, basis, retention)][0] == wanted, f"seed {seed}"
 
 
 def _of_day(expected: Answer, account: str, day: date) -> Answer:
@@ -149,6 +163,23 @@ def test_what_has_no_price_has_no_amount() -> None:
     figures = recompute(CATALOG, evidence(currency="EUR", revision=1), CUT)
     assert figures[CHARGE, ("B", "logs", "package", None)] == (None, None, None)
     assert figures[STATEMENT, (1,)] == (0,)
+
+
+plan_changes = st.lists(st.tuples(st.sampled_from(["free", "commercial"]), st.integers(-3, 3)), min_size=1, max_size=8)
+
+
+@given(plan_changes)
+def test_ledger_and_audit_agree_on_who_is_free(changes: list[tuple[str, int]]) -> None:
+    """Whatever bindings say in the log, also when clocks go back: the plan of each day is the same on both paths."""
+    account, plans = Account("a"), []
+    for number, (plan, days) in enumerate(changes):
+        since = DAY + timedelta(days=days)
+        account.bind(WorkspaceBinding("A", "a", plan=plan), since)  # type: ignore[arg-type]
+        plans.append(Planned(number, "A", plan, since))
+        gains = [Gain(number, "A", "logs", 14, 1, 0, 0, 10**6, 10**6)]
+        for day in (DAY + timedelta(days=days) for days in range(-5, 6)):
+            figures = recompute(CATALOG, evidence(day=day, gains=gains, packages=[], plans=plans, revision=1), CUT)
+            assert (account.free_on(day) == {"A"}) == (figures[STATEMENT, (1,)][0] == 0)
 
 
 def test_an_ended_package_covers_nothing() -> None:

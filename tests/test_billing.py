@@ -17,7 +17,7 @@ from driver import CATALOG, Core
 from oracle import answer, statements
 from pipeline.wallet import ARREARS, Terms, Wallet
 from schemas.billing import Amendment, Funded, Order, Outcome, PocketTerms, Transaction, WalletStatus
-from schemas.wire import Package
+from schemas.wire import OverageEvent, Package
 from test_settlement import correction, settle, step, use
 from world import binding, event, package
 
@@ -266,6 +266,42 @@ def test_a_late_event_moves_exactly_the_difference() -> None:
     references = [t.reference.split("/")[1:] for t in core.all(Transaction) if "/" in t.reference]
     assert references == [["1"], ["2"], ["3"]]
     assert [s.amount for s in core.statements["acct", YESTERDAY.date()]] == [D(45), D("46.5"), D("31.5")]
+
+
+def test_the_free_plan_is_never_priced() -> None:
+    """On no statement, so nothing is taken from the wallet; its overage is said, as Free."""
+    core = shop()
+    use(core, "F", 30_000_000, "1", YESTERDAY)
+    settle(core)
+    (statement,) = core.statements["acct", YESTERDAY.date()]
+    assert (statement.amount, statement.lines, balances(core)) == (0, (), {"cash": D(100000)})
+    assert {(o.plan, o.quantity, o.settled) for o in core.all(OverageEvent)} == {
+        ("free", 30_000_000, False),
+        ("free", 30_000_000, True),
+    }
+
+
+@pytest.mark.parametrize("settled", [False, True])
+@pytest.mark.parametrize("crash", [False, True])
+def test_an_upgrade_holds_from_its_day_on(settled: bool, crash: bool) -> None:
+    """The whole day of the upgrade is Commercial, as a package of noon covers its whole day; the days before stay free."""
+    core = shop()
+    for days in (0, 1, 2):
+        use(core, "F", (days + 1) * 10_000_000, f"e{days}", NOW - timedelta(days=days))
+    if settled:
+        settle(core)
+    core.now -= 86_400_000_000
+    core.bind([binding("F", "acct")])
+    core.now += 2 * 86_400_000_000
+    step(core)
+    if crash:
+        core.crash()
+    settle(core)
+    newest = {day: core.statements["acct", day][-1].amount for _, day in core.statements}
+    assert newest == {TODAY: D(15), YESTERDAY.date(): D(30), (NOW - timedelta(days=2)).date(): D(0)}
+    assert balances(core) == {"cash": D(100000 - 45)}
+    plans = {over.day: over.plan for over in core.all(OverageEvent)}
+    assert plans == {TODAY: "commercial", YESTERDAY.date(): "commercial", (NOW - timedelta(days=2)).date(): "free"}
 
 
 def test_deduction_follows_the_documented_order() -> None:

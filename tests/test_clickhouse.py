@@ -219,6 +219,14 @@ def test_pay_as_you_go_has_its_own_price_and_none_is_never_guessed(tables: Table
     assert figures == [row and tuple(map(Decimal, row)) for row in wanted]
 
 
+def test_the_free_plan_has_no_price(tables: Tables) -> None:
+    """Its overage is there, without an amount; the newest version says which plan the workspace has on the day."""
+    tables.insert("overage_landing", [encode(overage("logs", 10**6, workspace=w, plan="free")) for w in "ab"])
+    tables.insert("overage_landing", [encode(overage("logs", 10**6, workspace="b", version=2))])
+    rated = tables.rows("SELECT workspace, plan, quantity, units, amount FROM rated_overage ORDER BY workspace")
+    assert rated == [("a", "free", 10**6, None, None), ("b", "commercial", 10**6, 1, Decimal("1.5"))]
+
+
 def test_large_figures_are_exact(tables: Tables) -> None:
     """The largest number of the wire format keeps its last digit, and is rated without overflow."""
     largest = 2**64 - 1

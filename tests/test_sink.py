@@ -82,14 +82,14 @@ def test_a_value_that_does_not_fit(meter: Meter) -> None:
 
 
 def test_of_account_events_usage_and_corrections_go_in_with_their_place(meter: Meter) -> None:
-    """Bindings have no rows. The offsets are those of the log, whatever lies between."""
-    bound = WorkspaceBinding("w", "a")
+    """Of a binding that is the plan. The offsets are those of the log, whatever lies between."""
+    bound = WorkspaceBinding("w", "a", plan="free", retention_days={"logs": 30})
     day, at = date(2026, 11, 24), datetime(2026, 11, 24, 10, tzinfo=UTC)
     columns = packed(
         at=[0], quantities=[7], micros=[1_795_514_400_000_000], offsets=[3], indexes=[-1], identities=[(0, 0)]
     )
     events = [
-        Bound("a", bound),
+        Bound("a", bound, at),
         RoutedUsage("a", 0, [("w", day, "logs", 30)], **columns, sources=["s"], ids=["i"]),
         Bound("a", bound),
         Correction("a", "c", day, "w", "logs", 30, -7, "a reason", "an operator", at),
@@ -105,9 +105,12 @@ def test_of_account_events_usage_and_corrections_go_in_with_their_place(meter: M
 
     asyncio.run(until_there())
     assert meter.rows("SELECT workspace, id, offset, log_offset FROM usage_events") == [("w", "i", 3, 1)]
+    since = at.replace(tzinfo=None)
+    bindings = meter.rows("SELECT account, binding.workspace, binding.plan, at, log_offset FROM bindings ORDER BY ALL")
+    assert bindings == [("a", "w", "free", since, 0), ("a", "w", "free", None, 2)]
     columns = "id, account, day, workspace, meter, retention_days, quantity, reason, operator, at, log_offset"
     assert meter.rows(f"SELECT {columns} FROM corrections") == [
-        ("c", "a", day, "w", "logs", 30, -7, "a reason", "an operator", at.replace(tzinfo=None), 3)
+        ("c", "a", day, "w", "logs", 30, -7, "a reason", "an operator", since, 3)
     ]
 
 

@@ -83,6 +83,7 @@ def make_world(seed: int, now: datetime, events: int = 400) -> World:
     for a, zone in enumerate(ZONES):
         account, names = f"acct-{a}", [f"ws-{a}{w}" for w in range(4)]
         bindings += [binding(w, account, zone, retention_days={"logs": rng.choice((14, 30))}) for w in names]
+        bindings[-1]["plan"] = "free" if a % 2 else "commercial"
         owners.update(dict.fromkeys(names, zone))
         some = {meter: rng.randrange(1, 3000) for meter in METERS if rng.random() < 0.8}
         packages.append(package(f"p{a}-plan", account, rng.sample(names, 3), some or {"logs": 5}, now))

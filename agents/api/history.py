@@ -32,7 +32,7 @@ ORDER BY day, workspace, meter, basis, retention_days LIMIT {limit:UInt32}
 """
 _RATED = """
 FROM rated_overage
-WHERE account = {account:String} AND day BETWEEN {first:Date} AND {last:Date} AND quantity > 0
+WHERE account = {account:String} AND day BETWEEN {first:Date} AND {last:Date} AND quantity > 0 AND plan = 'commercial'
 """
 _LINES = f"""
 SELECT workspace, meter, basis, retention_days, price, currency, sum(quantity) AS total, sum(units) AS unit_count,
