@@ -160,12 +160,14 @@ def workspace_bind(
     time_zone: Annotated[str | None, typer.Option(help="IANA name; the account's.")] = None,
     currency: Annotated[str | None, typer.Option(help="Such as CNY; the account's.")] = None,
     site: Annotated[str | None, typer.Option(help="cn or intl; the account's.")] = None,
+    retention: Annotated[list[str] | None, typer.Option(help="METER=DAYS: default retention; repeatable.")] = None,
     as_json: JsonOption = False, config: ConfigOption = None,
 ) -> None:  # fmt: skip
     """Bind a workspace to an account, or change its binding; what is left out stays (new: the account's own, Commercial)."""
     settings = load(config)
     given = {"name": title, "plan": plan, "time_zone": time_zone, "currency": currency, "site": site}
-    bound = bind_workspace(settings, name, account, {k: v for k, v in given.items() if v is not None})
+    retentions = counts_of(retention or [], "--retention")
+    bound = bind_workspace(settings, name, account, {k: v for k, v in given.items() if v is not None}, retentions)
     if as_json:
         print_json(to_builtins(bound))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -15,6 +16,7 @@ from agents.probe import require_kafka
 from agents.route import binding_parser
 from agents.settings import Settings
 from pipeline.admission import UNDECODABLE
+from pipeline.retention import succeed
 from schemas.catalog import load_catalog
 from schemas.topics import WORKSPACES
 from schemas.wire import WorkspaceBinding, encode
@@ -32,10 +34,13 @@ def workspaces_of(settings: Settings, account: str | None) -> list[WorkspaceBind
     return sorted((b for b in found if account in (None, b.account)), key=lambda b: (b.account, b.workspace))
 
 
-def bind_workspace(settings: Settings, name: str, account: str, given: Mapping[str, str]) -> WorkspaceBinding:
+def bind_workspace(
+    settings: Settings, name: str, account: str, given: Mapping[str, str], retentions: Mapping[str, int]
+) -> WorkspaceBinding:
     """Write the binding, once Kafka has it; raises `WrongUse` for one that the workers would refuse.
 
-    Time zone, currency and site are the account's: they come from its other workspaces, and have to agree with them.
+    `retentions` (meter -> days) are defaults; of a known workspace they change by the rule of `pipeline.retention`. Time zone,
+    currency and site are the account's: they come from its other workspaces, and have to agree with them.
     """
     known = workspaces_of(settings, None)
     others = [b for b in known if b.account == account and b.workspace != name]
@@ -43,10 +48,15 @@ def bind_workspace(settings: Settings, name: str, account: str, given: Mapping[s
     if wrong := [f"--{f.replace('_', '-')}: the account has {v!r}" for f, v in shared.items() if given.get(f, v) != v]:
         raise WrongUse("\n".join(wrong))
     before = next((b for b in known if b.workspace == name), WorkspaceBinding(name, account))
-    binding = structs.replace(before, **({"account": account} | shared | dict(given)))
+    retention_days = {**before.retention_days, **retentions}
+    changes = {"account": account, "retention_days": retention_days} | shared | dict(given)
+    binding = structs.replace(before, **changes)
+    catalog = load_catalog(settings.catalog)
     try:
-        binding_parser(load_catalog(settings.catalog))(encode(binding))
+        binding_parser(catalog)(encode(binding))
     except (*UNDECODABLE, ValueError) as error:
         raise WrongUse(str(error)) from None
+    if before in known and before.account == account:
+        binding = succeed(catalog, before, binding, time.time_ns() // 1000)
     asyncio.run(send(settings, WORKSPACES, binding.workspace, encode(binding)))
     return binding

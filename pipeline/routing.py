@@ -21,7 +21,8 @@ from pipeline.batches import Rows
 from pipeline.columns import IDENTITY, Array
 from pipeline.days import MICROS_PER_DAY, all_to_micros, day_of
 from pipeline.duplicates import identities_of
-from pipeline.series import UNKNOWN, SeriesTable
+from pipeline.retention import is_split, retention_at
+from pipeline.series import UNKNOWN, Naming, SeriesTable
 from schemas.catalog import Catalog
 from schemas.reasons import Reason
 from schemas.wire import QUANTITY_MAX, UsageEvent, WorkspaceBinding
@@ -235,7 +236,7 @@ class Router:
             return Reason.UNKNOWN_WORKSPACE, f"$.subject: {workspace!r} is not bound to an account"
         retention = event.data.retention_days
         if retention is None:
-            retention = binding.retention_days.get(meter.key, meter.default_retention)
+            retention = retention_at(binding, meter, micros)
         if retention not in meter.factors:
             return Reason.UNKNOWN_RETENTION, f"$.data.retention_days: {meter.key} has no retention of {retention} days"
         if micros > self._now + self._limits.future_micros:
@@ -246,7 +247,9 @@ class Router:
         day = day_of(micros, binding.time_zone)
         if day < day_of(self._now, binding.time_zone) - timedelta(days=self._limits.horizon_days):
             return Reason.TOO_LATE, f"$.time: {day} is past the horizon of {self._limits.horizon_days} days"
-        naming = key, workspace, event.type, event.data.retention_days
+        naming: Naming | None = key, workspace, event.type, event.data.retention_days
+        if event.data.retention_days is None and is_split(binding, meter.key, day):
+            naming = None  # it leads to one series before the change and to another after it
         return self._table.number_of(naming, (workspace, day, meter.key, retention), binding)
 
 

@@ -53,11 +53,16 @@ class SeriesTable:
         found: Array = (numbers != UNKNOWN) & (start <= micros) & (micros < end) & (until > now_micros)
         return found
 
-    def number_of(self, naming: Naming, name: SeriesKey, binding: WorkspaceBinding) -> int:
-        """The number of a series whose naming was checked; from now on the naming leads to it unless to a newer day."""
+    def number_of(self, naming: Naming | None, name: SeriesKey, binding: WorkspaceBinding) -> int:
+        """The number of a series whose naming was checked; from now on the naming leads to it unless to a newer day.
+
+        None: a naming that does not mean the same series all day.
+        """
         number = self._by_name.get(name)
         if number is None:
             number = self._add(name, binding)
+        if naming is None:
+            return number
         current = self.numbers.get(naming)
         if current is None or self.names[current][1] < name[1]:
             self.numbers[naming] = number

@@ -46,7 +46,11 @@ WorkspacePlan = Literal["commercial", "free"]
 
 
 class WorkspaceBinding(Struct, frozen=True):
-    """A workspace and the account that pays for it. `time_zone`, `currency` and `site` are the account's."""
+    """A workspace and the account that pays for it. `time_zone`, `currency` and `site` are the account's.
+
+    `retention_days`: meter -> default retention of events that name none. `retention_before`: meter -> (instant, days): an event
+    of before that instant gets that one instead; ascending.
+    """
 
     workspace: Name
     account: Name
@@ -56,6 +60,7 @@ class WorkspaceBinding(Struct, frozen=True):
     retention_days: dict[str, int] = {}
     currency: Currency = "CNY"
     site: str = "cn"
+    retention_before: dict[str, tuple[tuple[Instant, int], ...]] = {}
 
 
 class Package(Struct, frozen=True):

@@ -120,7 +120,7 @@ def check(
         raise Refused("unknown_workspace")
     binding = bound[workspace]
     if retention is None:
-        retention = binding.get("retention_days", {}).get(meter, meters[meter].default_retention)
+        retention = default_retention(binding, meter, meters[meter].default_retention, moment)
     if retention not in meters[meter].factors:
         raise Refused("unknown_retention")
     if moment > now + tolerance:
@@ -130,6 +130,14 @@ def check(
     if day < now.astimezone(tz).date() - timedelta(days=horizon_days):
         raise Refused("too_late")
     return binding["account"], day, workspace, meter, retention, quantity, (event["source"], event["id"]), moment
+
+
+def default_retention(binding: dict[str, Any], meter: str, default: int, moment: datetime) -> int:
+    """What held at the event's own time: the earliest of the past ones that held until later, else the present one."""
+    past = binding.get("retention_before", {}).get(meter, [])
+    held = [(datetime.fromisoformat(until), days) for until, days in past if moment < datetime.fromisoformat(until)]
+    present: int = binding.get("retention_days", {}).get(meter, default)
+    return min(held)[1] if held else present
 
 
 def instant(text: Any) -> datetime | None:

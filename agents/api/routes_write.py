@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
@@ -19,6 +20,7 @@ from agents.api.problems import MEDIA_TYPE, FieldError, Problem, no_such
 from agents.api.services import api_of
 from agents.route import binding_parser, package_parser
 from pipeline.admission import UNDECODABLE, explain_document
+from pipeline.retention import succeed
 from schemas.log import AccountEvent, Bound, PackageChanged
 from schemas.reasons import Reason
 from schemas.topics import PACKAGES, USAGE, WORKSPACES
@@ -130,7 +132,11 @@ async def put_package(request: Request, key: Admin) -> Response:
     },
 )
 async def put_workspace(request: Request, key: Admin) -> Response:
-    """Bind a workspace to an account, or change its binding."""
+    """Bind a workspace to an account, or change its binding.
+
+    A meter's first change of `retention_days` in a day holds from the next minute on, later ones of that day from the next day
+    on: the answer's `retention_before` says what held until when.
+    """
     api = api_of(request)
     event = _parsed(await read_body(request, _DOCUMENT_BYTES_MAX), binding_parser(api.catalog))
     assert isinstance(event, Bound)  # noqa: S101  # what this parser makes
@@ -141,6 +147,8 @@ async def put_workspace(request: Request, key: Admin) -> Response:
     known = api.accounts.binding(binding.workspace)
     if known is not None and not key.may(known.account):
         raise Problem(HTTPStatus.CONFLICT, "the id of this workspace is taken")
+    if known is not None and known.account == binding.account:
+        binding = succeed(api.catalog, known, binding, time.time_ns() // 1000)
     value = msgspec.json.encode(binding)
     await api.writer.write(WORKSPACES, [(binding.workspace.encode(), value)])
     await api.accounts.refresh()

@@ -1,0 +1,58 @@
+"""Default retentions: what an event that names none gets, also when the default changes within a day (facts sheet, 3.3).
+
+It is the one that held at the event's own time, a function of binding and event alone: in any order of arrival, after any restart
+and for every copy the same. So a binding carries what held before (`retention_before`).
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime, timedelta
+
+from msgspec import structs
+
+from pipeline.days import MICROS_PER_MINUTE, day_bounds, day_of, to_instant, to_micros
+from schemas.catalog import Catalog, Meter
+from schemas.wire import WorkspaceBinding
+
+#: What held before so long ago that no event may come from there is dropped from a binding.
+_KEPT = timedelta(days=60)
+
+
+def retention_at(binding: WorkspaceBinding, meter: Meter, micros: int) -> int:
+    """The default retention in days at an instant."""
+    for until, days in binding.retention_before.get(meter.key, ()):
+        if micros < to_micros(until):
+            return days
+    return binding.retention_days.get(meter.key, meter.default_retention)
+
+
+def is_split(binding: WorkspaceBinding, meter: str, day: date) -> bool:
+    """Whether the default changes within the day."""
+    past = binding.retention_before.get(meter)
+    if not past:
+        return False
+    start, end = day_bounds(day, binding.time_zone)
+    return any(start < to_micros(until) < end for until, _ in past)
+
+
+def succeed(catalog: Catalog, old: WorkspaceBinding, new: WorkspaceBinding, now_micros: int) -> WorkspaceBinding:
+    """`new` as it follows `old`: a meter's first change of a day holds at once, later ones, the last, from the next day on.
+
+    At once is from the next full minute on: until then every worker knows it, so no event is routed by what it does not know.
+    """
+    minute = (now_micros // MICROS_PER_MINUTE + 1) * MICROS_PER_MINUTE
+    start, end = day_bounds(day_of(minute, new.time_zone), new.time_zone)
+    before: dict[str, tuple[tuple[datetime, int], ...]] = {}
+    for meter, definition in catalog.meters.items():
+        default = definition.default_retention
+        held, days = (binding.retention_days.get(meter, default) for binding in (old, new))
+        past = [one for one in old.retention_before.get(meter, ()) if one[0] >= to_instant(now_micros) - _KEPT]
+        pending = bool(past) and to_micros(past[-1][0]) > minute
+        if pending and past[-1][1] == days:
+            past.pop()
+        elif days != held and not pending:
+            second = any(start < to_micros(until) < end for until, _ in past)
+            past.append((to_instant(end if second else minute), held))
+        if past:
+            before[meter] = tuple(past)
+    return structs.replace(new, retention_before=before)
