@@ -7,6 +7,8 @@ usage, and at checkpoints: whatever lies between two such events, the same alarm
 What has fired is state of the day and becomes durable with it, so it is said exactly once. A forecast looks at the clock, and so
 only checkpoints decide it; no rate re-arms it, only a larger quota than the one that was foreseen to end.
 
+An account is warned when it begins to owe and when it is locked: the wallet remembers both.
+
 A day is watched until it, or a later day of the account, is settled: nobody is warned of what is long past.
 """
 
@@ -20,8 +22,9 @@ from hashlib import blake2b
 from pipeline.account import Account, Drawn
 from pipeline.alarms import AlarmKey, Fired
 from pipeline.rating import charge_of
+from pipeline.wallet import ARREARS
 from pipeline.waterfall import Draw
-from schemas.alerting import AlertRules
+from schemas.alerting import AlertKind, AlertRules
 from schemas.catalog import Catalog
 from schemas.wire import Alert, QuotaStatus
 
@@ -114,6 +117,25 @@ def foresee(account: Account, status: QuotaStatus) -> None:
         minute = status.exhausts_at.replace(second=0, microsecond=0)
         firing = alarms.fire(key, Decimal(status.quota))
         account.fired.append(Fired(key, when, firing, account.version, status.used, status.quota, minute))
+
+
+def warn_of_debt(account: Account, owed_since: date | None) -> None:
+    """The account began to owe with this event, if it does not owe since `owed_since`, as before: said once for each debt."""
+    wallet, since = account.wallet, account.wallet.owes_since
+    if since is not None and since != owed_since:
+        firing = wallet.fell[1] + 1 if wallet.fell is not None and wallet.fell[0] == since else 1
+        wallet.fell = since, firing
+        _say_debt(account, "arrears", since, firing)
+
+
+def warn_of_lock(account: Account, when: date) -> None:
+    """The account was locked that day; no two debts end their buffer on the same."""
+    _say_debt(account, "locked", when, 1)
+
+
+def _say_debt(account: Account, kind: AlertKind, when: date, firing: int) -> None:
+    debt = -account.wallet.balance(ARREARS)
+    account.fired.append(Fired((kind, "", "", ""), when, firing, account.version, amount=debt))
 
 
 def _forecast_key(meter: str, package: str) -> AlarmKey:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from pipeline.account import Account
-from pipeline.alerts import decide_all, reconsider
+from pipeline.alerts import decide_all, reconsider, warn_of_debt, warn_of_lock
 from pipeline.billing import Command, deduct, execute, lock
 from pipeline.checkpoint import Refused
 from pipeline.corrections import correct
@@ -50,6 +50,7 @@ class Changes:
     def apply(self, account: Account, event: AccountEvent, offset: int, floor: date) -> None:
         """Change the account by the event at `offset`; `floor` is the oldest day kept."""
         decide_all(self._catalog, account)
+        owed_since = account.wallet.owes_since
         match event:
             case Bound():
                 self._bind(account, event)
@@ -60,8 +61,7 @@ class Changes:
             case Funded() | Order() | Amendment():
                 self._execute(account, event)
             case ArrearsDue():
-                self._money(account, lock(account, event))
-                self.calendar.folded(event)
+                self._lock(account, event)
             case Correction():
                 self._correct(account, event, offset, floor)
             case AlertRulesChanged():
@@ -70,6 +70,7 @@ class Changes:
                 reconsider(self._catalog, account)
             case _:
                 ensure(False, "every account event is of a known kind", offset)
+        warn_of_debt(account, owed_since)
         decide_all(self._catalog, account)
 
     def _bind(self, account: Account, event: Bound) -> None:
@@ -95,6 +96,13 @@ class Changes:
         if statement is not None:
             self._said.outputs.append((STATEMENTS, f"{account.account}/{event.day}", statement))
             self._money(account, deduct(self._catalog, account, statement))
+        self.calendar.folded(event)
+
+    def _lock(self, account: Account, event: ArrearsDue) -> None:
+        locked = list(lock(account, event))
+        if locked:
+            warn_of_lock(account, day_of(to_micros(event.at), account.time_zone))
+        self._money(account, locked)
         self.calendar.folded(event)
 
     def _correct(self, account: Account, event: Correction, offset: int, floor: date) -> None:

@@ -68,6 +68,7 @@ class WalletState(Struct, frozen=True):
     owes_since: date | None
     locked: bool
     commands: dict[str, str]
+    fell: tuple[date, int] | None = None
 
 
 _encode = msgspec.json.encode
@@ -125,14 +126,14 @@ def wallet_entry(account: Account) -> Iterator[Entry]:
     if account.wallet_dirty:
         account.wallet_dirty = False
         w = account.wallet
-        state = WalletState(w.balances, w.terms, w.owes_since, w.locked, account.commands)
+        state = WalletState(w.balances, w.terms, w.owes_since, w.locked, account.commands, w.fell)
         yield _key("wallet", account.account), _encode(state)
 
 
 def include_wallet(account: Account, value: bytes) -> None:
     """The wallet from its entry."""
     state = _decode_wallet.decode(value)
-    account.wallet = Wallet(state.balances, state.terms, state.owes_since, state.locked)
+    account.wallet = Wallet(state.balances, state.terms, state.owes_since, state.locked, state.fell)
     account.commands = state.commands
 
 

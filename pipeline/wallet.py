@@ -47,6 +47,8 @@ class Wallet:
     #: The day since which the account owes; `locked` when it has owed for longer than the buffer.
     owes_since: date | None = None
     locked: bool = False
+    #: The day on which it began to owe last, and how often on that day.
+    fell: tuple[date, int] | None = None
 
     def balance(self, pocket: str) -> Decimal:
         """What is in the pocket."""

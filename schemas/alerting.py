@@ -9,8 +9,9 @@ from msgspec import Meta, Struct
 
 from schemas.wire import Instant, Name
 
-#: A package's quota of a day and meter is used to a share; it will end before the day does; a day's charge passed an amount.
-AlertKind = Literal["threshold", "forecast", "high_consumption"]
+#: A package's quota of a day and meter is used to a share; it will end before the day does; a day's charge passed an amount;
+#: the account began to owe; it was locked, because it has owed for longer than the buffer.
+AlertKind = Literal["threshold", "forecast", "high_consumption", "arrears", "locked"]
 
 #: All of them.
 ALERT_KINDS: tuple[AlertKind, ...] = get_args(AlertKind)

@@ -167,7 +167,8 @@ class Alert(Struct, frozen=True):
 
     `kind` "threshold": `value` of `quota` is at least the share `threshold`. "forecast": at the rate of the last minutes the
     quota ends at `exhausts_at`, before the day does. "high_consumption": the day's charge of a meter, or of all (`meter` ""), is
-    `amount`, in `currency`, and more than `threshold`. `firing` counts from 1: one that was re-armed is another alert.
+    `amount`, in `currency`, and more than `threshold`. "arrears": that day the wallet had no money for a charge any more, and
+    "locked": that day the account was locked, since it still owed after the buffer; it owes `amount`. `firing` counts from 1: one that was re-armed is another alert.
     """
 
     id: str

@@ -346,6 +346,45 @@ def test_arrears_lock_the_account_after_the_buffer() -> None:
     step(core)
     status = core.all(WalletStatus)[-1]
     assert (status.locked, status.owes_since, balances(core)) == (False, None, {})
+    assert debts(core) == [("arrears", TODAY, 1, 44), ("locked", TODAY + timedelta(days=14), 1, 44)]
+
+
+def debts(core: Core) -> list[tuple[Any, ...]]:
+    """The alerts of debts, in order."""
+    assert len({alert.id for alert in core.alerts}) == len(core.alerts)
+    return [(a.kind, a.day, a.firing, a.amount) for a in core.alerts if a.kind in ("arrears", "locked")]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_each_debt_is_told_once_through_crashes(seed: int) -> None:
+    """In debt, paid, in debt again on the same day; more debt is no other debt; 14 days later the account is locked, once."""
+    rng = random.Random(seed)
+    core = shop(money("1"))
+
+    def make_durable() -> None:
+        for _ in range(4):
+            core.fold(rng.randrange(len(core.log) + 1))
+            if rng.random() < 0.5 and core.ledger.dirty:
+                core.checkpoint()
+            if rng.random() < 0.5:
+                core.crash()
+        step(core)
+
+    for number in range(3):
+        use(core, "B", 30_000_000, f"late-{number}", YESTERDAY)
+        core.settle()
+        make_durable()
+        if number == 0:
+            core.command(money("44", id="clears"))
+            make_durable()
+    for days in (13, 14, 15):
+        core.now = int((NOW + timedelta(days=days)).timestamp()) * 10**6
+        core.settle()
+        make_durable()
+    assert debts(core) == [
+        ("arrears", TODAY, 1, 44), ("arrears", TODAY, 2, 45), ("locked", TODAY + timedelta(days=14), 1, 90),
+    ], f"seed {seed}"  # fmt: skip
+    assert [a.currency for a in core.alerts if a.kind == "locked"] == ["CNY"]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,10 @@ function words(alert, meters, zone) {
     case "high_consumption":
       return ["i-coin", "full", `High consumption: ${meter}`,
         `The day's charge is ${money(alert.amount)} ${alert.currency}, more than ${money(alert.threshold)}`];
+    case "arrears":
+      return ["i-coin", "full", "The account owes", `${money(alert.amount)} ${alert.currency}; it is locked after 14 days`];
+    case "locked":
+      return ["i-coin", "full", "The account is locked", `It owes ${money(alert.amount)} ${alert.currency} for more than 14 days`];
     default:
       return ["i-bell", "near", `${meter}: ${alert.kind.replaceAll("_", " ")}`, `${short(alert.value)} of ${short(alert.quota)}${where}`];
   }
