@@ -21,7 +21,7 @@ from pipeline.days import to_instant, to_micros
 from pipeline.ledger import Ledger
 from pipeline.routing import Router
 from schemas.billing import Outcome, Transaction, WalletStatus
-from schemas.catalog import load_catalog
+from schemas.catalog import Catalog, load_catalog
 from schemas.log import Bound, Correction, PackageChanged, decode_account_event, encode_account_event
 from schemas.wire import Alert, OverageEvent, Package, QuotaStatus, Statement, UsageTotals, WorkspaceBinding
 from world import World
@@ -41,10 +41,11 @@ def packed(**columns: list[Any]) -> dict[str, bytes]:
 class Core:
     """Router and ledger of one partition; `view` is what a reader of the outputs sees: the newest of each."""
 
-    def __init__(self, now: datetime) -> None:
+    def __init__(self, now: datetime, catalog: Catalog = CATALOG) -> None:
         self.now = to_micros(now)
-        self.router = Router(CATALOG, LIMITS)
-        self.ledger = Ledger(CATALOG, 35)
+        self.catalog = catalog
+        self.router = Router(catalog, LIMITS)
+        self.ledger = Ledger(catalog, 35)
         self.log: list[bytes] = []
         self.entries: dict[bytes, bytes] = {}
         self.view = Answer()
@@ -145,7 +146,7 @@ class Core:
 
     def crash(self) -> None:
         """The worker dies: what was not committed is gone, and a new one restores the rest and reads the log again."""
-        self.ledger = Ledger(CATALOG, 35)
+        self.ledger = Ledger(self.catalog, 35)
         self.ledger.restore(dict(random.Random(0).sample(list(self.entries.items()), len(self.entries))))
 
 

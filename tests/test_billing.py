@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from driver import CATALOG, Core
 from oracle import answer, statements
 from pipeline.wallet import ARREARS, Terms, Wallet
 from schemas.billing import Amendment, Funded, Order, Outcome, PocketTerms, Transaction, WalletStatus
+from schemas.catalog import Catalog, load_catalog
 from schemas.wire import OverageEvent, Package
 from test_settlement import correction, settle, step, use
 from world import binding, event, package
@@ -40,9 +42,9 @@ def order(**more: Any) -> Order:
     return Order(account="acct", operator="kim", at=NOW, **fields)
 
 
-def shop(*funds: Funded) -> Core:
+def shop(*funds: Funded, now: datetime = NOW, catalog: Catalog = CATALOG) -> Core:
     """An account with workspaces A, B (Commercial) and F (Free), and money."""
-    core = Core(NOW)
+    core = Core(now, catalog)
     core.bind([binding("A", "acct"), binding("B", "acct"), binding("F", "acct", plan="free")])
     core.command(*(funds or (money("100000"),)))
     step(core)
@@ -456,6 +458,18 @@ EXAMPLES = {
 }  # fmt: skip
 
 
+def spend(core: Core, day: datetime, used: list[tuple[str, str, int, int | None]]) -> Decimal:
+    """Usage as (workspace, meter, quantity, retention), and the next midnight: what the day took out of the wallet."""
+    before = balances(core)["cash"]
+    for workspace, meter, quantity, retention in used:
+        value = json.dumps(event(workspace, meter, quantity, f"{workspace}-{meter}", day, retention)).encode()
+        core.send([(0, len(core.log), workspace.encode(), value)])
+    step(core)
+    core.now += 86_400_000_000
+    settle(core)
+    return before - balances(core)["cash"]
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_worked_examples_from_order_to_statement(name: str) -> None:
     """The order, a day's usage, the next midnight: the statement has the printed figure, and the wallet paid it."""
@@ -466,16 +480,81 @@ def test_worked_examples_from_order_to_statement(name: str) -> None:
         core.command(order(traffic=traffic, price=D(42000) + (36 * 372 if traffic else 0)))
         step(core)
         assert last(core).accepted, last(core).faults
-    before = balances(core)["cash"]
-    for meter, quantity, retention in used:
-        value = json.dumps(event("A", meter, quantity, meter, NOW, retention)).encode()
-        core.send([(0, len(core.log), b"A", value)])
-    step(core)
-    core.now += 86_400_000_000
-    settle(core)
+    paid = spend(core, NOW, [("A", *one) for one in used])
     (statement,) = core.statements["acct", TODAY]
-    assert statement.amount == D(total)
-    assert before - balances(core)["cash"] == D(total)
+    assert statement.amount == paid == D(total)
+
+
+@pytest.mark.parametrize("first", ["A", "B"])
+def test_worked_example_4_3_from_order_to_statement(first: str) -> None:
+    """Startup and 110 million logs of traffic: of 150 million A has 100, so B has 50; B's other 50 cost 75, whoever comes first."""
+    core = shop(money("900000"))
+    core.command(order(traffic={"logs": 110}, price=D(42000) + D("1.5") * 110 * D("0.8") * 372))
+    step(core)
+    assert last(core).accepted, last(core).faults
+    paid = spend(core, NOW, [(w, "logs", 100_000_000, None) for w in sorted("AB", key=lambda w: w != first)])
+    (statement,) = core.statements["acct", TODAY]
+    assert statement.amount == paid == D(75)
+    assert [(line.workspace, line.basis, line.quantity) for line in statement.lines] == [("B", "package", 50_000_000)]
+    covered = Counter[str]()
+    for (*_, workspace), quantity in core.view.covered.items():
+        covered[workspace] += quantity
+    assert covered == {"A": 100_000_000, "B": 50_000_000}
+
+
+def test_worked_example_4_5_from_usage_to_statement() -> None:
+    """By the prices of before 2023-04-20, when 1,000 series cost 3: 1.5 + 2.4 + 4 + 1.4 + 2."""
+    day = datetime(2023, 4, 10, 12, tzinfo=UTC)
+    core = shop(money("100", at=day), now=day)
+    paid = spend(core, day, [
+        ("A", "time_series", 500, 3), ("A", "logs", 2_000_000, 7), ("A", "traces", 2_000_000, 3),
+        ("A", "page_views", 20_000, 3), ("A", "triggers", 20_000, None),
+    ])  # fmt: skip
+    (statement,) = core.statements["acct", day.date()]
+    assert statement.amount == paid == D("11.30")
+    amounts = {line.meter: line.amount for line in statement.lines}
+    assert amounts == {
+        "time_series": D("1.5"),
+        "logs": D("2.4"),
+        "traces": D(4),
+        "page_views": D("1.4"),
+        "triggers": D(2),
+    }
+
+
+#: 4.8: what each item costs there, as (meter, quantity, retention) of the price list, and its printed amount.
+SAMPLE = [
+    ("session_replays", 322_720, None, "806.8"), ("extension_apps", 1, None, "1500.0"), ("triggers", 734_000, None, "73.4"),
+    ("page_views", 88_100, 7, "8.81"), ("profiles", 737_386_000, 3, "14747.72"), ("network_hosts", 17, None, "34.0"),
+    ("time_series", 17_810, 30, "17.81"), ("traces", 50_000, 3, "0.1"), ("logs", 2_860_000, 3, "2.86"),
+    ("sms", 187, None, "18.7"), ("synthetic_tests", 16_800, None, "1.68"),
+]  # fmt: skip
+#: What the API's sample bills and the price list does not name is an operator's own meter.
+EXTENSIONS = """
+[meters.extension_apps]
+name = "Extension apps"
+unit = "app"
+unit_size = 1
+aggregation = "max"
+factors = { 0 = 1 }
+default_retention = 0
+[[prices]]
+meter = "extension_apps"
+site = "cn"
+currency = "CNY"
+price = { 0 = "1500" }
+"""
+
+
+def test_worked_example_4_8_from_usage_to_statement(tmp_path: Path) -> None:
+    """Every line has the sample's amount; they add up to the printed total, which the wallet paid."""
+    own = tmp_path / "own.toml"
+    own.write_text(EXTENSIONS)
+    core = shop(money("20000"), catalog=load_catalog(own))
+    paid = spend(core, NOW, [("A", meter, quantity, retention) for meter, quantity, retention, _ in SAMPLE])
+    (statement,) = core.statements["acct", TODAY]
+    assert {line.meter: line.amount for line in statement.lines} == {meter: D(amount) for meter, *_, amount in SAMPLE}
+    assert statement.amount == paid == D("17211.88")
 
 
 def oracle_of_wallet(funds: list[tuple[str, Decimal]], amounts: list[Decimal]) -> dict[str, Decimal]:
