@@ -193,6 +193,7 @@ class Account:
     def forget_day(self, day: date) -> None:
         """The day and its corrections are past the horizon."""
         del self.days[day]
+        self._free.pop(day, None)
         self.corrections = {id_: c for id_, c in self.corrections.items() if c.day != day}
 
     def restored(self) -> None:
