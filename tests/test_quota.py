@@ -44,8 +44,11 @@ QUOTAS = [
 ]
 OVER = [
     {"meter": "logs", "workspace": "B", "basis": "package", "retention_days": None, "quantity": 24_500_000,
-     "amount": Decimal("36.75"), "currency": "CNY"},
-    {"meter": "hosts", "workspace": "C", "basis": "payg", "retention_days": 7, "quantity": 25, "amount": None, "currency": "CNY"},
+     "amount": Decimal("36.75"), "currency": "CNY", "plan": "commercial"},
+    {"meter": "hosts", "workspace": "C", "basis": "payg", "retention_days": 7, "quantity": 25, "amount": None, "currency": "CNY",
+     "plan": "commercial"},
+    {"meter": "hosts", "workspace": "F", "basis": "payg", "retention_days": 7, "quantity": 9, "amount": None, "currency": "CNY",
+     "plan": "free"},
 ]  # fmt: skip
 
 
@@ -72,6 +75,7 @@ def test_it_fits_the_terminal_and_says_everything(width: int) -> None:
         "lasts the day",
         "36.75 CNY",
         "no price",
+        "Free plan",
     ):
         assert part in text, part
     assert "… and 28 more that hold" in text
