@@ -213,9 +213,9 @@ def binding_parser(catalog: Catalog) -> Callable[[bytes], AccountEvent]:
             if meter not in catalog.meters or retention not in catalog.meters[meter].factors:
                 raise ValueError(f"$.retention_days.{meter}: no tier of {retention} days")
         for meter, past in binding.retention_before.items():
-            if meter not in catalog.meters or any(days not in catalog.meters[meter].factors for _, days in past):
+            if meter not in catalog.meters or any(one.days not in catalog.meters[meter].factors for one in past):
                 raise ValueError(f"$.retention_before.{meter}: unknown meter, or no such tier")
-            if [*past] != sorted(past, key=lambda one: one[0]):
+            if [*past] != sorted(past, key=lambda one: one.until):
                 raise ValueError(f"$.retention_before.{meter}: instants are not ascending")
         return Bound(binding.account, binding)
 

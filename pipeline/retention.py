@@ -6,13 +6,13 @@ and for every copy the same. So a binding carries what held before (`retention_b
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 
 from msgspec import structs
 
 from pipeline.days import MICROS_PER_MINUTE, day_bounds, day_of, to_instant, to_micros
 from schemas.catalog import Catalog, Meter
-from schemas.wire import WorkspaceBinding
+from schemas.wire import Retained, WorkspaceBinding
 
 #: What held before so long ago that no event may come from there is dropped from a binding.
 _KEPT = timedelta(days=60)
@@ -20,9 +20,9 @@ _KEPT = timedelta(days=60)
 
 def retention_at(binding: WorkspaceBinding, meter: Meter, micros: int) -> int:
     """The default retention in days at an instant."""
-    for until, days in binding.retention_before.get(meter.key, ()):
-        if micros < to_micros(until):
-            return days
+    for past in binding.retention_before.get(meter.key, ()):
+        if micros < to_micros(past.until):
+            return past.days
     return binding.retention_days.get(meter.key, meter.default_retention)
 
 
@@ -32,7 +32,7 @@ def is_split(binding: WorkspaceBinding, meter: str, day: date) -> bool:
     if not past:
         return False
     start, end = day_bounds(day, binding.time_zone)
-    return any(start < to_micros(until) < end for until, _ in past)
+    return any(start < to_micros(one.until) < end for one in past)
 
 
 def succeed(catalog: Catalog, old: WorkspaceBinding, new: WorkspaceBinding, now_micros: int) -> WorkspaceBinding:
@@ -42,17 +42,17 @@ def succeed(catalog: Catalog, old: WorkspaceBinding, new: WorkspaceBinding, now_
     """
     minute = (now_micros // MICROS_PER_MINUTE + 1) * MICROS_PER_MINUTE
     start, end = day_bounds(day_of(minute, new.time_zone), new.time_zone)
-    before: dict[str, tuple[tuple[datetime, int], ...]] = {}
+    before: dict[str, tuple[Retained, ...]] = {}
     for meter, definition in catalog.meters.items():
         default = definition.default_retention
         held, days = (binding.retention_days.get(meter, default) for binding in (old, new))
-        past = [one for one in old.retention_before.get(meter, ()) if one[0] >= to_instant(now_micros) - _KEPT]
-        pending = bool(past) and to_micros(past[-1][0]) > minute
-        if pending and past[-1][1] == days:
+        past = [one for one in old.retention_before.get(meter, ()) if one.until >= to_instant(now_micros) - _KEPT]
+        pending = bool(past) and to_micros(past[-1].until) > minute
+        if pending and past[-1].days == days:
             past.pop()
         elif days != held and not pending:
-            second = any(start < to_micros(until) < end for until, _ in past)
-            past.append((to_instant(end if second else minute), held))
+            second = any(start < to_micros(one.until) < end for one in past)
+            past.append(Retained(to_instant(end if second else minute), held))
         if past:
             before[meter] = tuple(past)
     return structs.replace(new, retention_before=before)

@@ -45,11 +45,18 @@ class UsageEvent(Struct, frozen=True, gc=False):
 WorkspacePlan = Literal["commercial", "free"]
 
 
+class Retained(Struct, frozen=True):
+    """Before the instant `until` the default retention was so many `days`."""
+
+    until: Instant
+    days: int
+
+
 class WorkspaceBinding(Struct, frozen=True):
     """A workspace and the account that pays for it. `time_zone`, `currency` and `site` are the account's.
 
-    `retention_days`: meter -> default retention of events that name none. `retention_before`: meter -> (instant, days): an event
-    of before that instant gets that one instead; ascending.
+    `retention_days`: meter -> default retention of events that name none. `retention_before`: meter -> what held before, by
+    ascending instant: an event gets the earliest that still held at its time.
     """
 
     workspace: Name
@@ -60,7 +67,7 @@ class WorkspaceBinding(Struct, frozen=True):
     retention_days: dict[str, int] = {}
     currency: Currency = "CNY"
     site: str = "cn"
-    retention_before: dict[str, tuple[tuple[Instant, int], ...]] = {}
+    retention_before: dict[str, tuple[Retained, ...]] = {}
 
 
 class Package(Struct, frozen=True):
@@ -251,6 +258,7 @@ __all__ = [
     "OverageEvent",
     "Package",
     "QuotaStatus",
+    "Retained",
     "Statement",
     "StatementLine",
     "UsageData",

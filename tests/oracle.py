@@ -135,7 +135,8 @@ def check(
 def default_retention(binding: dict[str, Any], meter: str, default: int, moment: datetime) -> int:
     """What held at the event's own time: the earliest of the past ones that held until later, else the present one."""
     past = binding.get("retention_before", {}).get(meter, [])
-    held = [(datetime.fromisoformat(until), days) for until, days in past if moment < datetime.fromisoformat(until)]
+    ends = [(datetime.fromisoformat(one["until"]), one["days"]) for one in past]
+    held = [(until, days) for until, days in ends if moment < until]
     present: int = binding.get("retention_days", {}).get(meter, default)
     return min(held)[1] if held else present
 

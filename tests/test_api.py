@@ -160,7 +160,7 @@ def test_registry_and_catalog(served: Served) -> None:
             w for w in client.get("/v1/workspaces").json()["workspaces"] if w["workspace"] == "reg-a"
         ).items()  # fmt: skip
         changed = client.post("/v1/workspaces", json=document | {"retention_days": {"logs": 60}}).json()
-        assert [days for _, days in changed["retention_before"]["logs"]] == [30]
+        assert [past["days"] for past in changed["retention_before"]["logs"]] == [30]
         sold = package("reg-p", X, ["reg-a"], {"sms": 10}, now(), price="42000.00")
         assert client.post("/v1/packages", json=sold).status_code == 201
         assert client.post("/v1/packages", json=sold).status_code == 200

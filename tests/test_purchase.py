@@ -85,7 +85,7 @@ def test_the_six_steps(shop: Shop) -> None:
     for days in (14, 7):
         bound = shop.ask("workspace", "bind", "A", "--account", "acct", "--retention", f"page_views={days}")
     assert bound["retention_days"] == {"page_views": 7}
-    assert [held for _, held in bound["retention_before"]["page_views"]] == [7, 14]
+    assert [past["days"] for past in bound["retention_before"]["page_views"]] == [7, 14]
     assert "no tier" in shop.refused("workspace", "bind", "A", "--account", "acct", "--retention", "logs=5")
     assert "unknown_pocket" in shop.refused(*buy)
     shop.ask("wallet", "fund", "acct", "cash", "600000", "--yes")
