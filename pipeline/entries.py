@@ -194,8 +194,10 @@ def include_day(day: Day, value: bytes) -> None:
     day.counted, day.duplicates, day.conflicts = state.counted, state.duplicates, state.conflicts
     day.revision, day.stated, day.stale = state.revision, state.stated, state.stale
     day.paid, day.paid_apart = state.paid, state.paid_apart
-    day.burn = {(package, meter): samples for package, meter, samples in state.burn}
-    day.alarms = Alarms(state.alarms)
+    if state.burn:
+        day.burn = {(package, meter): samples for package, meter, samples in state.burn}
+    if state.alarms:
+        day.alarms = Alarms(state.alarms)
 
 
 def include_series(day: Day, value: bytes) -> None:

@@ -223,9 +223,7 @@ class Ledger:
         ensure(not kinds, "every state entry is of a known kind", *kinds)
         for restored in self.accounts.values():
             restored.restored()
-            self._calendar.watch(restored)
-            for dated in restored.days:
-                self._calendar.watch_day(restored, dated)
+            self._calendar.restored(restored)
 
     def _account(self, name: str) -> Account:
         if name not in self.accounts:

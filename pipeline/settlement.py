@@ -7,7 +7,7 @@ the log up to that event, so a replay gives the same revisions. Only *when* such
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import date
 from hashlib import blake2b
 
@@ -61,22 +61,27 @@ class Calendar:
 
     def watch(self, account: Account) -> None:
         """The account changed: its changed days have to be stated when they are over."""
-        for when in account.dirty_days:
-            self.watch_day(account, when)
+        self._watch_days(account, account.dirty_days)
         since = account.wallet.owes_since
         if since is not None and not account.wallet.locked:
             self._arrears.push(_locks_at(account, since), account.account, since)
 
     def moved(self, account: Account) -> None:
         """The account is in another time zone now, where its days may end earlier. Those that end later are told when due."""
-        for when in account.days:
-            self.watch_day(account, when)
+        self._watch_days(account, account.days)
 
-    def watch_day(self, account: Account, when: date) -> None:
-        """The day has to be stated when it is over, unless its newest statement still holds."""
-        day = account.days[when]
-        if day.stale or not day.revision:
-            self._days.push(day_bounds(when, account.time_zone)[1], account.account, when)
+    def _watch_days(self, account: Account, days: Iterable[date]) -> None:
+        """The days have to be stated when they are over, unless the newest statement still holds."""
+        time_zone = account.time_zone
+        for when in days:
+            day = account.days[when]
+            if day.stale or not day.revision:
+                self._days.push(day_bounds(when, time_zone)[1], account.account, when)
+
+    def restored(self, account: Account) -> None:
+        """Everything that the account waits for, after its entries are included."""
+        self.watch(account)
+        self._watch_days(account, account.days)
 
     def due(
         self, accounts: Mapping[str, Account], at_micros: int, grace_micros: int
@@ -90,7 +95,7 @@ class Calendar:
             elif day_bounds(when, account.time_zone)[1] > at_micros - grace_micros:
                 # The account has moved to another time zone meanwhile.
                 self._days.done(name, when)
-                self.watch_day(account, when)
+                self._watch_days(account, [when])
             else:
                 yield DaySettled(name, when, at)
         for name, since in list(self._arrears.pop_until(at_micros)):
