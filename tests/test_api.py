@@ -187,6 +187,8 @@ def test_registry_and_catalog(served: Served) -> None:
     [
         ("workspaces", binding("w", X) | {"time_zone": "Mars/X"}, "$.time_zone", "invalid_field"),
         ("workspaces", binding("w", X) | {"retention_days": {"logs": 5}}, "$.retention_days.logs", "invalid_field"),
+        ("workspaces", binding("w", X, "Asia/Tokyo"), "$.time_zone", "invalid_field"),
+        ("workspaces", binding("w", X, currency="USD"), "$.currency", "invalid_field"),
         ("workspaces", {"workspace": "w"}, "$.account", "invalid_field"),
         ("packages", package("p", X, ["a", "a"], {"logs": 1}, now()), "$.workspaces", "invalid_field"),
         ("packages", package("p", X, ["a"], {"tea": 1}, now()), "$.quotas.tea", "invalid_field"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http import HTTPStatus
 
@@ -24,6 +24,7 @@ from pipeline.retention import succeed
 from schemas.log import AccountEvent, Bound, PackageChanged
 from schemas.reasons import Reason
 from schemas.topics import PACKAGES, USAGE, WORKSPACES
+from schemas.wire import WorkspaceBinding
 
 router = APIRouter()
 
@@ -132,7 +133,7 @@ async def put_package(request: Request, key: Admin) -> Response:
     },
 )
 async def put_workspace(request: Request, key: Admin) -> Response:
-    """Bind a workspace to an account, or change its binding.
+    """Bind a workspace to an account, or change its binding. Time zone, currency and site agree within an account.
 
     A meter's first change of `retention_days` in a day holds from the next minute on, later ones of that day from the next day
     on: the answer's `retention_before` says what held until when.
@@ -147,12 +148,25 @@ async def put_workspace(request: Request, key: Admin) -> Response:
     known = api.accounts.binding(binding.workspace)
     if known is not None and not key.may(known.account):
         raise Problem(HTTPStatus.CONFLICT, "the id of this workspace is taken")
+    _require_agreement(api.accounts.account(binding.account).workspaces, binding)
     if known is not None and known.account == binding.account:
         binding = succeed(api.catalog, known, binding, time.time_ns() // 1000)
     value = msgspec.json.encode(binding)
     await api.writer.write(WORKSPACES, [(binding.workspace.encode(), value)])
     await api.accounts.refresh()
     return _stored(value, new=known is None)
+
+
+def _require_agreement(workspaces: Iterable[WorkspaceBinding], binding: WorkspaceBinding) -> None:
+    """Time zone, currency and site are the account's (contract.md): its other workspaces say the same, or it is 422."""
+    other = next((one for one in workspaces if one.workspace != binding.workspace), binding)
+    wrong = [
+        FieldError(at=f"$.{name}", message=f"the account has {getattr(other, name)!r}", code=Reason.INVALID_FIELD)
+        for name in ("time_zone", "currency", "site")
+        if getattr(other, name) != getattr(binding, name)
+    ]
+    if wrong:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "the workspaces of an account agree on this", wrong)
 
 
 def _stored(value: bytes, *, new: bool) -> Response:
