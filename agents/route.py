@@ -16,6 +16,7 @@ import msgspec
 from msgspec import structs
 
 from agents.metrics import METERS
+from agents.positions import Position, position_send, routed_until
 from agents.registry import Registry
 from agents.settings import Settings
 from agents.transactions import Commit, Send
@@ -154,6 +155,11 @@ class UsageInlet(Inlet):
             self._refuse(refusal)
         self._events += routed.events
 
+    async def open(self, next_offset: int) -> None:
+        """Go on behind what is routed, also if the group's offset was lost."""
+        await super().open(next_offset)
+        self.next_offset = await routed_until(self._settings, self._partition, next_offset)
+
     async def collect(self) -> Commit | None:
         """Batches are made here, so that an account has one of them a commit and not one a chunk."""
         for number, usage in enumerate(batches(self._partition, self._rows)):
@@ -161,7 +167,11 @@ class UsageInlet(Inlet):
             if not number % _BATCHES_AT_A_STRETCH:
                 await asyncio.sleep(0)
         self._rows = []
-        return await super().collect()
+        position = Position(self.next_offset, self._committed)
+        commit = await super().collect()
+        if commit is not None:
+            commit.sends.append(position_send(self._settings, self._partition, position))
+        return commit
 
 
 class DocumentInlet(Inlet):

@@ -18,12 +18,15 @@ class Topic:
     key: str
     cleanup: Literal["delete", "compact", "compact,delete"]
     partitioned: bool = True
+    #: Small segments are compacted soon, where a reader goes through the whole topic; None: the broker's choice.
+    segment_bytes: int | None = None
 
     @property
     def config(self) -> dict[str, str]:
         """The broker settings that matter to correctness; `drawdown topics --check` compares them."""
         shared = {"cleanup.policy": self.cleanup, "max.message.bytes": str(MESSAGE_BYTES_MAX)}
-        return shared | ({"retention.ms": str(_DAYS_35_MS)} if "delete" in self.cleanup else {})
+        shared |= {"retention.ms": str(_DAYS_35_MS)} if "delete" in self.cleanup else {}
+        return shared | ({"segment.bytes": str(self.segment_bytes)} if self.segment_bytes else {})
 
 
 USAGE = Topic("usage", "workspace id", "delete")
@@ -31,6 +34,7 @@ WORKSPACES = Topic("workspaces", "workspace id", "compact", partitioned=False)
 PACKAGES = Topic("packages", "package id", "compact", partitioned=False)
 ALERT_RULES = Topic("alert-rules", "account id", "compact", partitioned=False)
 ACCOUNT_EVENTS = Topic("account-events", "account id", "delete")
+ROUTED = Topic("routing-positions", "usage partition", "compact", segment_bytes=1024 * 1024)
 LEDGER = Topic("ledger-changelog", "state entry", "compact")
 OVERAGE = Topic("overage", "account id", "delete")
 QUOTA_STATUS = Topic("quota-status", "account/day/meter/package", "compact")
@@ -51,6 +55,7 @@ TOPICS = (
     PACKAGES,
     ALERT_RULES,
     ACCOUNT_EVENTS,
+    ROUTED,
     LEDGER,
     OVERAGE,
     QUOTA_STATUS,

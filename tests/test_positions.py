@@ -1,0 +1,75 @@
+"""Routing goes on behind what is routed, also when Kafka kept a transaction's records and lost its offset."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from agents.kafka import all_records, committed_offsets
+from agents.positions import routed_until
+from agents.registry import Registry
+from agents.route import UsageInlet, limits_of
+from agents.settings import Settings
+from agents.transactions import Transactor
+from conftest import Meter
+from driver import CATALOG
+from pipeline.routing import Router
+
+
+def record(offset: int) -> Any:
+    """A usage record that is no JSON."""
+    return SimpleNamespace(offset=offset, key=b"w", value=b"{", timestamp=0)
+
+
+async def work(settings: Settings, offsets: list[int]) -> int:
+    """A new owner of the first usage partition takes what comes from where it goes on; it commits, and says where that was."""
+    usage, router = settings.topic_prefix + "usage", Router(CATALOG, limits_of(settings))
+    inlet = UsageInlet(settings, usage, 0, router, Registry(settings, router))
+    transactor = Transactor(settings, TopicPartition(usage, 0))
+    await transactor.start()
+    at = (await committed_offsets(settings, settings.group, [(usage, 0)])).get((usage, 0), 0)
+    await inlet.open(at)
+    goes_on = inlet.next_offset
+    await inlet.take([record(offset) for offset in offsets])
+    commit = await inlet.collect()
+    if commit is not None:
+        await transactor.commit(commit)
+    await transactor.stop()
+    return goes_on
+
+
+async def set_group(settings: Settings, offset: int) -> None:
+    """Put the offset of the group where it is not, as a broker that lost it or an operator does."""
+    tp = TopicPartition(settings.topic_prefix + "usage", 0)
+    async with AIOKafkaConsumer(
+        bootstrap_servers=settings.kafka, group_id=settings.group, enable_auto_commit=False
+    ) as consumer:
+        consumer.assign([tp])
+        await consumer.commit({tp: offset})
+
+
+async def test_an_offset_that_kafka_lost_repeats_nothing(meter: Meter) -> None:
+    """The group stands before the last transaction: what that one holds is not routed again, and the group is put right."""
+    settings = meter.settings
+    assert await work(settings, [0, 1, 2]) == 0
+    assert await work(settings, [3, 4]) == 3
+    await set_group(settings, 3)
+    assert await work(settings, [3, 4]) == 5
+    assert await work(settings, [5]) == 5
+    topic, letters = settings.topic_prefix + "dead-letters", 0
+    for partition in range(settings.partitions):
+        letters += sum([len(records) async for records in all_records(settings, topic, partition)])
+    assert letters == 6
+
+
+async def test_an_operator_and_a_new_topic_are_obeyed(meter: Meter) -> None:
+    """Any other offset of the group is where routing goes on, and so is none at all."""
+    settings = meter.settings
+    await work(settings, [0, 1, 2])
+    await work(settings, [3, 4])
+    for offset in (0, 1, 2, 4):
+        assert await routed_until(settings, 0, offset) == offset
+    await set_group(settings, 1)
+    assert await work(settings, [1, 2]) == 1
