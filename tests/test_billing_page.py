@@ -53,7 +53,8 @@ def shop(client: httpx.Client, account: str, cash: str = "100000") -> tuple[str,
 
 
 def deposit(client: httpx.Client, account: str, **body: str) -> None:
-    """Money comes in."""
+    """Money comes in, once for each pocket."""
+    body = {"id": f"{account}-{body['pocket']}"} | body
     client.post(f"/v1/accounts/{account}/wallet/deposits", json=body).raise_for_status()
 
 
@@ -165,7 +166,10 @@ def test_a_package_is_bought_in_six_steps(served: Served, open_page: Open) -> No
         a, b, f = shop(client, "buyer")
         deposit(client, "buyer", pocket="card:c1", amount="200")
         page = open_page("buyer", "buy")
+        client.post("/v1/workspaces", json=binding(f, "buyer", plan="free", name="Renamed")).raise_for_status()
         choose(page, a, b, f)
+        (bound,) = (w for w in client.get("/v1/workspaces?account=buyer").json()["workspaces"] if w["workspace"] == f)
+        assert (bound["plan"], bound["name"]) == ("commercial", "Renamed"), "the page changes the plan alone"
         onward(page, "Confirm")
         assert page.eval_on_selector_all(".step .chips li", "all => all.map(li => li.textContent)") == [a, f, b]
         onward(page, "Pay")

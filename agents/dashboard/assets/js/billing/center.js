@@ -78,7 +78,7 @@ export class Center {
   async refresh() {
     const { account } = this;
     const [{ packages }, { workspaces }, wallet] = await Promise.all([
-      this.#from("packages"), get(`/v1/workspaces?account=${encodeURIComponent(account)}`, this.key, this.signal), this.#wallet(),
+      this.#from("packages"), this.#workspaces(), this.#wallet(),
     ]);
     if (account !== this.account) return;
     workspaces.sort((a, b) => a.workspace.localeCompare(b.workspace, "en", { numeric: true }));
@@ -89,6 +89,10 @@ export class Center {
     if (funded) this.views.buy.refreshed();
     this.#draw();
     this.#entries(ENTRIES_TRIES);
+  }
+
+  #workspaces() {
+    return get(`/v1/workspaces?account=${encodeURIComponent(this.account)}`, this.key, this.signal);
   }
 
   #from(rest) {
@@ -115,9 +119,11 @@ export class Center {
     this.views.wallet.addFunds();
   }
 
-  /** A workspace leaves the Free plan. */
-  async toCommercial(binding) {
-    await post("/v1/workspaces", this.key, { ...binding, plan: "commercial" });
+  /** A workspace leaves the Free plan. The rest of its binding is as of now, not as of when the page was drawn. */
+  async toCommercial({ workspace }) {
+    const { workspaces } = await this.#workspaces();
+    const binding = workspaces.find((w) => w.workspace === workspace);
+    if (binding) await post("/v1/workspaces", this.key, { ...binding, plan: "commercial" });
     await this.refresh();
   }
 
