@@ -24,7 +24,6 @@ from agents.purchases import (
     counts_of,
     operator,
     packages_table,
-    today_of,
 )
 from agents.quota import newest_quotas
 from agents.settings import Settings
@@ -110,12 +109,12 @@ def package_end(
 def package_list(account: str, as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """The account's packages, the days that are left, and what is used today."""
     settings = load(config)
-    _, found, now = account_now(settings, account)
+    known = account_now(settings, account)
     require_clickhouse(settings)
-    today = today_of(found, now)
+    today = known.today
     with connect(settings) as client:
         used = {(row["package"], row["meter"]): row["used"] for row in newest_quotas(client, account, today)}
-    packages = sorted(found.packages.values(), key=lambda p: (p.effective, p.package))
+    packages = sorted(known.account.packages.values(), key=lambda p: (p.effective, p.package))
     if as_json:
         print_json([to_builtins(p) | {"used": {m: used.get((p.package, m), 0) for m in p.quotas}} for p in packages])
         return
@@ -129,10 +128,10 @@ def package_list(account: str, as_json: JsonOption = False, config: ConfigOption
 
 def _order(settings: Settings, account: str, start: datetime | None, identity: str | None, **more: Any) -> Order:
     """An order without its price, which is quoted next."""
-    _, found, now = account_now(settings, account)
+    known = account_now(settings, account)
     return Order(
-        account=account, id=identity or f"order-{uuid4()}", effective=start.date() if start else today_of(found, now),
-        price=Decimal(0), payment={}, operator=operator(), at=now, **more,
+        account=account, id=identity or f"order-{uuid4()}", effective=start.date() if start else known.today,
+        price=Decimal(0), payment={}, operator=operator(), at=known.now, **more,
     )  # fmt: skip
 
 
@@ -141,14 +140,15 @@ def _amend(
     identity: str | None, *, yes: bool, as_json: bool,
 ) -> None:  # fmt: skip
     settings = load(config)
-    _, found, now = account_now(settings, account)
-    effective = start.date() if start else today_of(found, now)
-    question = f"Share {package} by {' > '.join(workspaces)}" if workspaces else f"End {package}"
-    confirm(f"{question} from {effective} on?", yes=yes)
+    known = account_now(settings, account)
+    effective = start.date() if start else known.today
     amendment = Amendment(
         account=account, id=identity or f"amendment-{uuid4()}", package=package, workspaces=tuple(workspaces),
-        effective=effective, operator=operator(), at=now,
+        effective=effective, operator=operator(), at=known.now,
     )  # fmt: skip
+    known.require_own_names(amendment)
+    question = f"Share {package} by {' > '.join(workspaces)}" if workspaces else f"End {package}"
+    confirm(f"{question} from {effective} on?", yes=yes)
     conclude(settings, amendment, as_json=as_json)
 
 
@@ -202,12 +202,12 @@ def wallet_fund(
 ) -> None:  # fmt: skip
     """Money comes in; what the account owes is cleared first."""
     settings = load(config)
-    _, found, now = account_now(settings, account)
+    known = account_now(settings, account)
     funded = Funded(
         account=account, id=identity or f"funding-{uuid4()}", pocket=pocket, amount=amount_of(amount),
-        operator=operator(), at=now, threshold=amount_of(threshold), expires=expires.date() if expires else None,
+        operator=operator(), at=known.now, threshold=amount_of(threshold), expires=expires.date() if expires else None,
     )  # fmt: skip
-    confirm(f"Put {funded.amount:,} {found.currency} into {pocket}?", yes=yes)
+    confirm(f"Put {funded.amount:,} {known.account.currency} into {pocket}?", yes=yes)
     conclude(settings, funded, as_json=as_json)
 
 

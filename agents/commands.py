@@ -14,7 +14,7 @@ from agents.kafka import partition_counts, reader, send
 from agents.settings import Settings
 from pipeline.account import Account
 from pipeline.billing import Command
-from schemas.billing import Outcome
+from schemas.billing import Amendment, Order, Outcome
 from schemas.log import decode_account_event, encode_account_event
 from schemas.topics import ACCOUNT_EVENTS, ORDERS
 
@@ -24,6 +24,18 @@ _ANSWER_SECONDS = 30.0
 
 class Refused(CommandError):
     """The ledger refuses the command; every fault is a line, and nothing has changed."""
+
+
+def names_made(command: Command) -> list[str]:
+    """The packages that the command would make: their names are keys of the topic `packages`, so one account has them."""
+    match command:
+        case Order():
+            plan = [] if command.plan is None else [command.id]
+            return [*plan, *(f"{command.id}.{key}" for key in command.traffic)]
+        case Amendment():
+            return [command.id] if command.workspaces else []
+        case _:
+            return []
 
 
 def encoded(command: Command) -> bytes:

@@ -17,11 +17,15 @@ from schemas.wire import Package, WorkspaceBinding
 
 @dataclass(frozen=True, slots=True)
 class AccountDocuments:
-    """The account's bindings, oldest first, and its packages; the newest of each that was valid."""
+    """The account's bindings, oldest first, and its packages; the newest of each that was valid.
+
+    `taken`: names of packages of other accounts.
+    """
 
     account: str
     bindings: dict[str, WorkspaceBinding]
     packages: dict[str, Package]
+    taken: frozenset[str] = frozenset()
 
     @property
     def _newest(self) -> WorkspaceBinding:
@@ -51,17 +55,23 @@ async def documents_of(settings: Settings, catalog: Catalog, account: str) -> Ac
     """
     bindings: dict[str, WorkspaceBinding] = {}
     packages: dict[str, Package] = {}
+    taken: set[str] = set()
     async for event in _valid(settings, WORKSPACES, binding_parser(catalog)):
         if isinstance(event, Bound):
             bindings.pop(event.binding.workspace, None)
             if event.account == account:
                 bindings[event.binding.workspace] = event.binding
     async for event in _valid(settings, PACKAGES, package_parser(catalog)):
-        if isinstance(event, PackageChanged) and event.account == account:
-            known = packages.get(event.package.package)
-            if known is None or known.order is None or event.package.order is not None:
-                packages[event.package.package] = event.package
-    return AccountDocuments(account, bindings, packages)
+        if not isinstance(event, PackageChanged):
+            continue
+        package = event.package
+        if package.account != account:
+            taken.add(package.package)
+            continue
+        known = packages.get(package.package)
+        if known is None or known.order is None or package.order is not None:
+            packages[package.package] = package
+    return AccountDocuments(account, bindings, packages, frozenset(taken))
 
 
 async def _valid(

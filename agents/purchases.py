@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 
@@ -14,7 +15,7 @@ from rich.table import Table
 
 from agents.adjust import login_name
 from agents.cli_common import console, print_json
-from agents.commands import Refused, account_of, run
+from agents.commands import Refused, account_of, names_made, run
 from agents.documents import documents_of
 from agents.errors import WrongUse
 from agents.probe import require_kafka
@@ -28,19 +29,34 @@ from schemas.catalog import Catalog, load_catalog
 from schemas.wire import Package
 
 
-def account_now(settings: Settings, name: str) -> tuple[Catalog, Account, datetime]:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a purchase starts from. `taken`: names of other accounts' packages."""
+
+    catalog: Catalog
+    account: Account
+    taken: frozenset[str]
+    now: datetime
+
+    @property
+    def today(self) -> date:
+        """The account's day."""
+        return day_of(to_micros(self.now), self.account.time_zone)
+
+    def require_own_names(self, command: Command) -> None:
+        """Raises `WrongUse` when another account has a package of a name that the command would make."""
+        if taken := self.taken.intersection(names_made(command)):
+            raise WrongUse(f"another account has a package {min(taken)!r}; choose another --id")
+
+
+def account_now(settings: Settings, name: str) -> Known:
     """The account as its documents show it, and this moment. Raises `WrongUse` for one that nobody knows."""
     require_kafka(settings)
     catalog = load_catalog(settings.catalog)
-    account = account_of(asyncio.run(documents_of(settings, catalog, name)))
-    if not account.bindings:
+    documents = asyncio.run(documents_of(settings, catalog, name))
+    if not documents.bindings:
         raise WrongUse(f"no workspace is bound to account {name!r}; `drawdown workspace bind` does it")
-    return catalog, account, datetime.now(UTC)
-
-
-def today_of(account: Account, now: datetime) -> date:
-    """The account's day."""
-    return day_of(to_micros(now), account.time_zone)
+    return Known(catalog, account_of(documents), documents.taken, datetime.now(UTC))
 
 
 def amount_of(text: str) -> Decimal:
@@ -73,14 +89,17 @@ def operator() -> str:
 
 
 def buy(settings: Settings, order: Order, pay: list[str], *, yes: bool, as_json: bool) -> None:
-    """Quote the order, ask, send it, and show what it made. Raises `Refused` with every fault."""
-    catalog, account, _ = account_now(settings, order.account)
-    quoted = quote(catalog, account, order)
+    """Quote the order, ask, send it, and show what it made. Raises `Refused` with every fault, or `WrongUse`."""
+    known = account_now(settings, order.account)
+    known.require_own_names(order)
+    quoted = quote(known.catalog, known.account, order)
     if quoted.faults:
         raise Refused("\n".join(f"{fault.code}: {fault.message}" for fault in quoted.faults))
     payment = {pocket: amount_of(amount) for pocket, amount in pairs_of(pay, "--pay").items()} or {"cash": quoted.price}
     if not as_json:
-        console.print(packages_table(quoted.packages), f"price [bold]{quoted.price:,} {account.currency}[/]", sep="\n")
+        console.print(
+            packages_table(quoted.packages), f"price [bold]{quoted.price:,} {known.account.currency}[/]", sep="\n"
+        )
     confirm(f"Pay {', '.join(f'{amount:,} from {pocket}' for pocket, amount in payment.items())}?", yes=yes)
     conclude(settings, structs.replace(order, price=quoted.price, payment=payment), as_json=as_json)
 

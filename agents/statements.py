@@ -23,6 +23,7 @@ WHERE account = {account:String} AND toStartOfMonth(day) = {month:Date} ORDER BY
 """
 #: Of the CSV.
 COLUMNS = ("day", "revision", "workspace", "meter", "basis", "retention_days", "quantity", "units", "price", "amount", "currency")  # fmt: skip
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +55,15 @@ class Month:
         return table
 
     def write_csv(self, output: TextIO) -> None:
-        """Every line, for a spreadsheet; amounts are exact."""
+        """Every line, for a spreadsheet; amounts are exact, and a name that looks like a formula is text."""
         writer = csv.DictWriter(output, COLUMNS)
         writer.writeheader()
-        writer.writerows(self.lines)
+        writer.writerows({column: _cell(value) for column, value in line.items()} for line in self.lines)
+
+
+def _cell(value: Any) -> Any:
+    """Spreadsheets run a cell that begins like a formula; names come from outside. Numbers stay what they are."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def month_of(client: Client, account: str, month: date) -> Month:

@@ -16,8 +16,13 @@ import pytest
 
 from agents.cli import main
 from agents.commands import Refused, encoded
+from agents.errors import WrongUse
+from agents.purchases import Known
+from agents.statements import COLUMNS, Month
 from conftest import Meter
-from schemas.billing import Order
+from pipeline.account import Account
+from schemas.billing import Amendment, Funded, Order
+from schemas.catalog import load_catalog
 from world import event
 
 
@@ -95,6 +100,9 @@ def test_the_six_steps(shop: Shop) -> None:
     bought = shop.ask(*priced)
     assert [p["package"] for p in bought["packages"]] == ["o-1", "o-1.logs"]
     assert shop.ask(*priced)["accepted"], "the same order is the same order"
+    shop.ask("workspace", "bind", "C", "--account", "other")
+    theirs = ("package", "buy", "other", "--plan", "startup", "--workspace", "C", "--id", "o-1", "--yes")
+    assert "another account has a package 'o-1'" in shop.refused(*theirs)
     now = datetime.now(UTC)
     values = [(w.encode(), json.dumps(event(w, "logs", 60_000_000, w, now)).encode()) for w in "AB"]
     shop.meter.send("usage", values)
@@ -150,3 +158,29 @@ def test_what_the_ledger_could_not_read_is_refused_before_it_is_written(more: di
     order = Order(account="a", effective=at.date(), price=Decimal(1), payment={}, operator="kim", at=at, **fields)
     with pytest.raises(Refused):
         encoded(order)
+
+
+def test_the_package_of_another_account_is_not_made_anew() -> None:
+    """Names of packages are keys of a topic: an order's own, its traffic's, an amendment's; an order of traffic alone makes no plan."""
+    at = datetime.now(UTC)
+    known = Known(load_catalog(), Account("a"), frozenset({"o", "s.logs"}), at)
+
+    def order(identity: str, **more: Any) -> Order:
+        return Order("a", identity, at.date(), Decimal(1), {}, "kim", at, **more)
+
+    for command in (order("o", plan="startup"), order("s", package="p", traffic={"logs": 1}),
+                    Amendment("a", "o", "p", ("w",), at.date(), "kim", at)):  # fmt: skip
+        with pytest.raises(WrongUse, match="another account"):
+            known.require_own_names(command)
+    known.require_own_names(order("o", package="p", traffic={"logs": 1}))
+    known.require_own_names(Amendment("a", "o", "p", (), at.date(), "kim", at))
+    known.require_own_names(Funded("a", "o", "cash", Decimal(1), "kim", at))
+
+
+def test_a_name_is_no_formula_in_a_spreadsheet() -> None:
+    """Names that begin like one are text; numbers, negative ones too, stay numbers."""
+    line = dict.fromkeys(COLUMNS, "") | {"workspace": "=1+1", "meter": "@m", "basis": "payg", "amount": Decimal("-1.5")}
+    text = io.StringIO()
+    Month("a", datetime.now(UTC).date(), [], [line]).write_csv(text)
+    (read,) = csv.DictReader(io.StringIO(text.getvalue()))
+    assert [read[name] for name in ("workspace", "meter", "basis", "amount")] == ["'=1+1", "'@m", "payg", "-1.5"]
