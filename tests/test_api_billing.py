@@ -13,17 +13,20 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec import structs
 
 from agents.api import billing
 from agents.api.feed import Feed
 from agents.api.ingest import Writer
 from agents.api.packages import Packages
 from agents.api.problems import Problem
+from agents.api.routes_billing import identity_of
+from agents.settings import Settings
 from conftest import Meter
-from schemas.billing import Funded
+from schemas.billing import Amendment, Funded, Order
 from schemas.catalog import load_catalog
 from served import Served, X, Y, now, path
-from world import binding, event
+from world import binding, event, package
 
 PROBLEM = "application/problem+json"
 #: Startup with 30 million logs of traffic: 42,000 + 30 x 1.5 x 80 % x 372 days.
@@ -91,6 +94,13 @@ def test_an_order_is_seen_at_once_and_placed_once(served: Served) -> None:
         assert again.json()["packages"] == placed.json()["packages"]
         assert "conflicting_id" in codes(other)
         assert shop.balances() == {"cash": "44608"}
+        stranger = Shop(client, "twice")
+        names = [stranger.order(id="once-1"), stranger.order(id="once-1", plan=None, package="x", workspaces=[])]
+        assert [stranger.post("orders", **body).status_code for body in names] == [409, 409]
+        document = package("once-1", "once", [shop.a], {"logs": 1}, now())
+        documents = [document, document | {"account": "twice"}, document | {"package": "once-9", "order": "once-9"}]
+        assert [client.post("/v1/packages", json=one).status_code for one in documents] == [409, 409, 409]
+        assert shop.get("packages")["packages"] == [plan, traffic]
         outcomes = shop.get("orders?id=once-1")["orders"]
     assert [o["accepted"] for o in outcomes] == [True, False, True, True]
     assert (plan["package"], plan["plan_name"], plan["workspaces"], plan["days_left"], plan["state"]) == (
@@ -106,7 +116,7 @@ def test_a_refusal_says_everything_at_once(served: Served) -> None:
         wrong = {"plan": "startup", "workspaces": [shop.a, shop.a, shop.f, "xa"], "traffic": {"tea": 1},
                  "payment": {"cash": "41000", "card:c": "1"}}  # fmt: skip
         quoted = shop.post("orders/quote", **wrong).json()
-        refused = shop.post("orders", price="42000", **wrong)
+        refused = shop.post("orders", id="refused-1", price="42000", **wrong)
         expected = sorted(["duplicate_workspace", "not_commercial", "not_bound", "unknown_traffic", "balance_too_small",
                            "unknown_pocket", "payment_differs"])  # fmt: skip
         assert sorted(fault["code"] for fault in quoted["faults"]) == expected
@@ -130,6 +140,9 @@ def test_a_refusal_says_everything_at_once(served: Served) -> None:
         ("wallet/deposits", {"pocket": "cash", "amount": "1e99"}, "body.amount"),
         ("wallet/deposits", {"pocket": "", "amount": "1"}, "body.pocket"),
         ("orders/quote", {"effective": "tomorrow"}, "body.effective"),
+        ("orders", {"price": "1"}, "body.id"),
+        ("wallet/deposits", {"pocket": "cash", "amount": "1"}, "body.id"),
+        ("packages/px/amendments", {"end": True}, "body.id"),
     ],
 )
 def test_what_is_no_command_never_reaches_the_log(served: Served, rest: str, body: dict[str, Any], at: str) -> None:
@@ -187,8 +200,8 @@ def test_the_wallet_keeps_its_books(served: Served) -> None:
         with ThreadPoolExecutor(6) as pool:
             answers = list(pool.map(lambda body: shop.post("wallet/deposits", **body).status_code, deposits))
         assert sorted(answers) == [200, 200, 200, 201, 201, 201]
-        assert codes(shop.post("wallet/deposits", pocket="card:d", amount="150")) == ["not_in_hundreds"]
-        assert codes(shop.post("wallet/deposits", pocket="tea", amount="1")) == ["unknown_pocket"]
+        assert codes(shop.post("wallet/deposits", pocket="card:d", amount="150", id="m4")) == ["not_in_hundreds"]
+        assert codes(shop.post("wallet/deposits", pocket="tea", amount="1", id="m5")) == ["unknown_pocket"]
         assert shop.post("wallet/deposits", pocket="cash", amount="5", id="m1").status_code == 409
         served.meter.wait(lambda: len(shop.get("wallet")["entries"]) == 3, "three entries")
         wallet = shop.get("wallet")
@@ -246,6 +259,52 @@ def test_keys_and_documents(served: Served) -> None:
             assert answer.status_code in {200, 201}, (route, answer.text)
         assert shop.get("packages")["packages"][0]["workspaces"] == ["ws-b", "ws-a"]
     assert json.dumps(paths).count("Idempotency-Key") >= 4
+
+
+def of_topic(name: str, account: str, **more: Any) -> bytes:
+    """A package as its topic has it."""
+    return json.dumps(package(name, account, ["w"], {"logs": 1}, now(), **more)).encode()
+
+
+async def test_what_would_make_the_package_of_another_account_is_not_written() -> None:
+    """Names of packages are keys of a topic: those of an order, of its traffic, of an amendment. Nothing is sent."""
+    packages = Packages(load_catalog())
+    for name in ("o-1", "o-2.logs"):
+        packages.take(None, of_topic(name, "theirs", order="o"))
+    settings = Settings()
+    center = billing.BillingCenter(load_catalog(), Writer(settings), Feed(settings, packages))
+    at = now()
+
+    def order(identity: str, **more: Any) -> Order:
+        return Order("ours", identity, at.date(), Decimal(1), {}, "kim", at, **more)
+
+    for one in (order("o-1", plan="startup"), order("o-2", package="p", traffic={"logs": 1})):
+        with pytest.raises(Problem, match="taken") as refused:
+            await center.order(lambda: pytest.fail("it was judged"), one)
+        assert refused.value.status_code == 409
+    with pytest.raises(Problem, match="taken"):
+        await center.amend(
+            lambda: pytest.fail("it was judged"), Amendment("ours", "o-1", "p", ("w",), at.date(), "kim", at)
+        )
+
+
+def test_a_command_has_an_id_and_an_ordered_package_no_document() -> None:
+    """Without an id, a repetition would be another command; what an order made is changed by orders alone."""
+    assert [identity_of("a", None), identity_of(None, "a"), identity_of("a", "a")] == ["a"] * 3
+    for given, header in ((None, None), ("a", "b")):
+        with pytest.raises(Problem) as refused:
+            identity_of(given, header)
+        assert (refused.value.status_code, refused.value.errors[0].at) == (422, "body.id")
+    packages = Packages(load_catalog())
+    for value in (of_topic("o", "acct", order="o"), of_topic("o", "acct", price="1.00"), of_topic("d", "acct")):
+        packages.take(None, value)
+    ordered, sold = packages.get("o"), packages.get("d")
+    assert ordered is not None
+    assert sold is not None
+    assert ordered.order == "o"
+    stranger = structs.replace(sold, account="other")
+    assert [packages.conflict(one) is None for one in (sold, stranger, ordered, structs.replace(ordered, order=None),
+                                                       structs.replace(ordered, package="new"))] == [True] + [False] * 4  # fmt: skip
 
 
 async def test_without_an_answer_the_same_command_is_sent_again(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from agents.api.accounts import Account
 from agents.api.feed import Feed
 from agents.api.ingest import Writer
 from agents.api.problems import FieldError, Problem
-from agents.commands import encoded
+from agents.commands import encoded, names_made
 from pipeline.account import Account as LedgerAccount
 from pipeline.billing import Command, judge
 from pipeline.orders import Quote, amended, quote
@@ -72,6 +72,7 @@ class BillingCenter:
         return await self._run(command, list)
 
     async def _run(self, command: Command, expected: Callable[[], Iterable[Fault]]) -> Answer:
+        self._require_own_names(command)
         deadline = monotonic() + _BEHIND_SECONDS
         while True:
             outcome = await self._submit(command)
@@ -84,6 +85,13 @@ class BillingCenter:
             raise refused(outcome.faults)
         first = self._feed.books.first_accepted(command.account, command.id)
         return Answer(outcome, new=first in (None, outcome.version))
+
+    def _require_own_names(self, command: Command) -> None:
+        """409 when another account has a package of a name that the command would make; the ledger sees one account alone."""
+        for name in names_made(command):
+            found = self._feed.packages.get(name)
+            if found is not None and found.account != command.account:
+                raise Problem(HTTPStatus.CONFLICT, f"the id of package {name!r} is taken")
 
     async def _submit(self, command: Command) -> Outcome:
         """Write the command, and return once its outcome, and what it made, are in this process's views."""

@@ -22,6 +22,7 @@ Money = Annotated[
     PlainSerializer(lambda amount: f"{amount:f}", return_type=str),
 ]
 Multiples = Annotated[int, Field(ge=0, le=10**9)]
+_ID = "The same id again is the same command. Required, here or as the header Idempotency-Key, except for a quote"
 
 
 class _Command(BaseModel):
@@ -29,7 +30,7 @@ class _Command(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    id: Name | None = Field(None, description="The same id again is the same command; else the header Idempotency-Key")
+    id: Name | None = Field(None, description=_ID)
     effective: RequestDay | None = Field(
         None, description="First day that it counts for; left out: the account's today"
     )
@@ -84,7 +85,7 @@ class DepositRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    id: Name | None = None
+    id: Name | None = Field(None, description=_ID)
     pocket: Name = Field(description="`cash`, `card:ID`, `voucher:ID` or `threshold:ID`", examples=["cash"])
     amount: Money
     threshold: Money = Field(Decimal(0), description="Of a threshold voucher: usable from this charge on")

@@ -21,6 +21,15 @@ class Packages:
         """The package of this id."""
         return self._packages.get(package)
 
+    def conflict(self, document: Package) -> str | None:
+        """Why the document of a package cannot be written, or None: it is another account's, or an order makes it."""
+        known = self._packages.get(document.package)
+        if known is not None and known.account != document.account:
+            return "the id of this package is taken"
+        if document.order is not None or (known is not None and known.order is not None):
+            return "an order makes this package: amend it by a command"
+        return None
+
     def of(self, account: str) -> list[Package]:
         """The packages of an account."""
         return list(self._of_account.get(account, {}).values())
@@ -40,6 +49,9 @@ class Packages:
             return  # the inlet makes a dead letter of it
         if isinstance(event, PackageChanged):
             package = event.package
+            known = self._packages.get(package.package)
+            if known is not None and known.order is not None and package.order is None:
+                return  # as in the ledger: a document does not change what an order made
             self._remove(package.package)
             self._packages[package.package] = package
             self._of_account.setdefault(package.account, {})[package.package] = package

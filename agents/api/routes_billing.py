@@ -7,7 +7,6 @@ from decimal import Decimal
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any
-from uuid import uuid4
 
 import msgspec
 from fastapi import APIRouter, Header, Path, Query, Request, Response
@@ -39,7 +38,9 @@ from schemas.wire import Package
 router = APIRouter()
 
 PackageName = Annotated[str, Path(min_length=1, max_length=256, examples=["order-1"])]
-IdempotencyKey = Annotated[str | None, Header(min_length=1, max_length=256, description="In place of the body's `id`")]
+IdempotencyKey = Annotated[
+    str | None, Header(min_length=1, max_length=256, description="In place of the body's `id`; one of both is required")
+]
 _NEW: dict[int | str, dict[str, Any]] = {
     200: one_of("Outcome", "It was carried out before, by the same id"),
     201: one_of("Outcome", "It is carried out"),
@@ -50,12 +51,14 @@ _UPGRADE = {"id": "order-2", "plan": "development", "price": "238000.00", "payme
 _TRAFFIC = {"id": "order-3", "traffic": {"sms": 1}, "price": "3720.00", "payment": {"cash": "3720.00"}}
 
 
-def identity_of(kind: str, given: str | None, header: str | None) -> str:
-    """The id of a command: of its body or header, which must not differ, or a new one."""
-    if given and header and given != header:
-        wrong = FieldError(at="body.id", message="differs from the header Idempotency-Key")
-        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "the request is not valid", [wrong])
-    return given or header or f"{kind}-{uuid4()}"
+def identity_of(given: str | None, header: str | None) -> str:
+    """The id of a command: of its body or header, which must not differ. Without one, a repetition would be another command."""
+    identity = given or header
+    if identity is not None and identity == (header or identity):
+        return identity
+    message = "differs from the header Idempotency-Key" if identity else "missing, as is the header Idempotency-Key"
+    wrong = FieldError(at="body.id", message=message)
+    raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "the request is not valid", [wrong])
 
 
 def operator_of(key: Key) -> str:
@@ -110,7 +113,7 @@ async def order(request: Request, key: Admin, account: AccountName, idempotency_
     api = api_of(request)
     known = await api.accounts.find(key, account)
     wanted = await read_model(request, OrderRequest)
-    identity = identity_of("order", wanted.id, idempotency_key)
+    identity = identity_of(wanted.id, idempotency_key)
     return await _place(api, _order(known, key, wanted, identity, wanted.price))
 
 
@@ -123,7 +126,7 @@ async def order_of_account(request: Request, key: Admin, idempotency_key: Idempo
     api = api_of(request)
     wanted = await read_model(request, AccountOrderRequest)
     known = await api.accounts.find(key, wanted.account)
-    identity = identity_of("order", wanted.id, idempotency_key)
+    identity = identity_of(wanted.id, idempotency_key)
     return await _place(api, _order(known, key, wanted, identity, wanted.price))
 
 
@@ -152,7 +155,7 @@ async def _change(request: Request, key: Key, package: str, header: str | None) 
         raise no_such("package")
     wanted = await read_model(request, ChangeRequest)
     of_package = QuoteRequest(**wanted.model_dump(exclude={"price"}), package=package)
-    identity = identity_of("order", wanted.id, header)
+    identity = identity_of(wanted.id, header)
     return await _place(api, _order(api.accounts.account(found.account), key, of_package, identity, wanted.price))
 
 
@@ -214,7 +217,7 @@ async def amend(
         raise no_such("package")
     wanted = await read_model(request, AmendmentRequest)
     amendment = Amendment(
-        account=account, id=identity_of("amendment", wanted.id, idempotency_key), package=package,
+        account=account, id=identity_of(wanted.id, idempotency_key), package=package,
         workspaces=tuple(wanted.workspaces or ()), effective=wanted.effective or known.today, operator=operator_of(key),
         at=datetime.now(UTC),
     )  # fmt: skip

@@ -87,7 +87,7 @@ async def deposit(
     await api.accounts.find(key, account)
     wanted = await read_model(request, DepositRequest)
     funded = Funded(
-        account=account, id=identity_of("deposit", wanted.id, idempotency_key), pocket=wanted.pocket, amount=wanted.amount,
+        account=account, id=identity_of(wanted.id, idempotency_key), pocket=wanted.pocket, amount=wanted.amount,
         operator=operator_of(key), at=datetime.now(UTC), threshold=wanted.threshold, expires=wanted.expires,
     )  # fmt: skip
     return answered(await api.billing.fund(funded))

@@ -105,7 +105,10 @@ def _answer(judged: Judged) -> Response:
     responses={200: one_of("Package", "It was there, and is replaced"), 201: one_of("Package", "It is new")},
 )
 async def put_package(request: Request, key: Admin) -> Response:
-    """Sell a package, or replace the one of this id; the ledger draws days down by it from its `effective` day on."""
+    """Sell a package, or replace the one of this id; the ledger draws days down by it from its `effective` day on.
+
+    409 for one that an order makes (it is amended by commands), and for an id that another account has.
+    """
     api = api_of(request)
     event = _parsed(await read_body(request, _DOCUMENT_BYTES_MAX), package_parser(api.catalog))
     assert isinstance(event, PackageChanged)  # noqa: S101  # what this parser makes
@@ -113,8 +116,8 @@ async def put_package(request: Request, key: Admin) -> Response:
     if not key.may(package.account):
         raise no_such("account")
     known = api.feed.packages.get(package.package)
-    if known is not None and known.account != package.account:
-        raise Problem(HTTPStatus.CONFLICT, "the id of this package is taken")
+    if conflict := api.feed.packages.conflict(package):
+        raise Problem(HTTPStatus.CONFLICT, conflict)
     value = msgspec.json.encode(package)
     (written,) = await api.writer.write(PACKAGES, [(package.package.encode(), value)])
     with suppress(TimeoutError):
