@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from agents.kafka import all_records
-from agents.route import binding_parser, package_parser
+from agents.parsers import binding_parser, package_parser
 from agents.settings import Settings
 from pipeline.admission import UNDECODABLE
 from schemas.catalog import Catalog

@@ -9,19 +9,18 @@ from __future__ import annotations
 import asyncio
 from contextlib import AsyncExitStack
 
-import msgspec
 import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
 from agents.kafka import reader
+from agents.parsers import binding_parser
 from agents.settings import Settings
 from pipeline.admission import UNDECODABLE
 from pipeline.routing import Router
+from schemas.log import Bound
 from schemas.topics import WORKSPACES
-from schemas.wire import WorkspaceBinding
 
 log = structlog.get_logger()
-_decoder = msgspec.json.Decoder(WorkspaceBinding)
 
 
 class Registry:
@@ -31,6 +30,7 @@ class Registry:
         self.changes = 0
         self._settings = settings
         self._router = router
+        self._parse = binding_parser(router.catalog)
         self._tp = TopicPartition(settings.topic_prefix + WORKSPACES.name, 0)
         self._stack = AsyncExitStack()
         self._lock = asyncio.Lock()
@@ -63,15 +63,17 @@ class Registry:
     async def _apply(self, timeout_ms: int) -> None:
         for records in (await self._consumer.getmany(timeout_ms=timeout_ms)).values():
             for record in records:
-                self._change(record)
+                self.change(record)
 
-    def _change(self, record: ConsumerRecord[bytes, bytes]) -> None:
+    def change(self, record: ConsumerRecord[bytes, bytes]) -> None:
+        """Apply one record; what the inlet of this topic refuses changes nothing here either."""
         self.changes += 1
         if record.value is None:
             self._router.unbind((record.key or b"").decode(errors="replace"))
             return
         try:
-            binding = _decoder.decode(record.value)
-        except UNDECODABLE:
-            return  # the inlet of this topic makes a dead letter of it
-        self._router.bind(binding)
+            event = self._parse(record.value)
+        except (*UNDECODABLE, ValueError):
+            return  # a dead letter there: what was bound before stays
+        if isinstance(event, Bound):
+            self._router.bind(event.binding)

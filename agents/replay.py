@@ -17,7 +17,8 @@ import orjson
 from msgspec import structs
 
 from agents.kafka import all_records, newest_values
-from agents.route import binding_parser, limits_of, package_parser
+from agents.parsers import binding_parser, package_parser
+from agents.route import limits_of
 from agents.settings import Settings
 from agents.topics import describe_topics
 from pipeline.admission import UNDECODABLE

@@ -18,18 +18,11 @@ from agents.garbage import collect_seldom
 from agents.health import Health
 from agents.lag import LagWatch
 from agents.metrics import INVARIANT_VIOLATIONS, METERS, PACKAGE_UTILIZATION, READY
+from agents.parsers import binding_parser, package_parser, rules_gone, rules_parser
 from agents.partitions import Partitions
 from agents.probes import serving
 from agents.registry import Registry
-from agents.route import (
-    DocumentInlet,
-    UsageInlet,
-    binding_parser,
-    limits_of,
-    package_parser,
-    rules_gone,
-    rules_parser,
-)
+from agents.route import DocumentInlet, UsageInlet, limits_of
 from agents.settings import Settings
 from agents.sink import Sink
 from pipeline.law import LawBroken

@@ -12,8 +12,8 @@ from msgspec import structs
 
 from agents.errors import WrongUse
 from agents.kafka import newest_values, send
+from agents.parsers import binding_parser
 from agents.probe import require_kafka
-from agents.route import binding_parser
 from agents.settings import Settings
 from pipeline.admission import UNDECODABLE
 from pipeline.retention import succeed

@@ -85,7 +85,7 @@ class Router:
     """Validates events and finds their series. `bind` and `unbind` keep its registry."""
 
     def __init__(self, catalog: Catalog, limits: Limits) -> None:
-        self._catalog = catalog
+        self.catalog = catalog
         self._limits = limits
         self._bindings: dict[str, WorkspaceBinding] = {}
         self._table = SeriesTable(limits.horizon_days)
@@ -219,7 +219,7 @@ class Router:
     def _series_or_reason(self, event: UsageEvent, micros: int, key: bytes | None) -> int | tuple[Reason, str]:
         quantity, workspace = event.data.quantity, event.subject
         meter = (
-            self._catalog.meters.get(event.type.removeprefix(TYPE_PREFIX))
+            self.catalog.meters.get(event.type.removeprefix(TYPE_PREFIX))
             if event.type.startswith(TYPE_PREFIX)
             else None
         )

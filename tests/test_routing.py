@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.registry import Registry
+from agents.settings import Settings
 from driver import Core, Record
 from pipeline.batches import ROWS_MAX
 from schemas.topics import MESSAGE_BYTES_MAX
@@ -157,6 +160,19 @@ def test_a_record_without_a_key() -> None:
     """A key is only a hint of the partition: an event without one counts; of an unbound workspace it does not."""
     assert outcome(RAW, None) == {"counted": 1}
     assert outcome(json.dumps(GOOD | {"subject": "B"}).encode(), None) == {"unknown_workspace": 1}
+
+
+def test_the_registry_binds_only_what_the_inlet_takes() -> None:
+    """A document that is a dead letter leaves the binding of before, so the next event finds a day; a good one holds."""
+    core = Core(NOW)
+    core.bind([binding("A", "acct")])
+    registry = Registry(Settings(), core.router)
+    for bad in ({"time_zone": "Mars/Phobos"}, {"retention_days": {"logs": 5}}, {"account": ""}, {"time_zone": "Asia"}):
+        registry.change(SimpleNamespace(key=b"A", value=json.dumps(binding("A", "other") | bad).encode()))  # type: ignore[arg-type]
+        core.send([(0, 0, b"A", RAW)])
+        assert core.router.bindings["A"].account == "acct"
+    registry.change(SimpleNamespace(key=b"A", value=json.dumps(binding("A", "other")).encode()))  # type: ignore[arg-type]
+    assert core.router.bindings["A"].account == "other"
 
 
 def test_a_batch_fits_into_a_record() -> None:

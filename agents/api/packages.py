@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agents.route import package_parser
+from agents.parsers import package_parser
 from pipeline.admission import UNDECODABLE
 from schemas.catalog import Catalog
 from schemas.log import PackageChanged

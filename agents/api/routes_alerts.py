@@ -19,7 +19,7 @@ from agents.api.keys import Key
 from agents.api.models_history import Exact
 from agents.api.problems import FieldError, Problem, no_such, unavailable
 from agents.api.services import api_of
-from agents.route import rules_parser
+from agents.parsers import rules_parser
 from agents.webhooks.manage import WebhookRefused, shown
 from pipeline.admission import UNDECODABLE
 from schemas.alerting import ALERT_KINDS, AMOUNT_MAX, DECIMALS_MAX, AlertKind, AlertRules, Webhook

@@ -18,7 +18,7 @@ from agents.api.documents import EVENTS_BODY, PACKAGE_BODY, WORKSPACE_BODY, one_
 from agents.api.ingest import Judged, from_headers
 from agents.api.problems import MEDIA_TYPE, FieldError, Problem, no_such
 from agents.api.services import api_of
-from agents.route import binding_parser, package_parser
+from agents.parsers import binding_parser, package_parser
 from pipeline.admission import UNDECODABLE, explain_document
 from pipeline.retention import succeed
 from schemas.log import AccountEvent, Bound, PackageChanged
@@ -138,7 +138,7 @@ async def put_package(request: Request, key: Admin) -> Response:
 async def put_workspace(request: Request, key: Admin) -> Response:
     """Bind a workspace to an account, or change its binding. Time zone, currency and site agree within an account.
 
-    A meter's first change of `retention_days` in a day holds from the next minute on, later ones of that day from the next day
+    A meter's first change of `retention_days` in a day holds from the next minute on (half a minute away at least), later ones of that day from the next day
     on: the answer's `retention_before` says what held until when.
     """
     api = api_of(request)

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 
-from agents.route import rules_parser
+from agents.parsers import rules_parser
 from agents.settings import Settings
 from pipeline.admission import UNDECODABLE
 from schemas.alerting import AlertRules, Webhook
