@@ -13,12 +13,11 @@ import msgspec
 import orjson
 
 from schemas.reasons import Reason
-from schemas.wire import UsageEvent
+from schemas.wire import NAME_CHARS_MAX, UsageEvent
 
 _decoder = msgspec.json.Decoder(UsageEvent)
 _events_decoder = msgspec.json.Decoder(list[UsageEvent])
 _raw_array = msgspec.json.Decoder(list[msgspec.Raw])
-_NAME_CHARS_MAX = 256
 _IDENTITY = ("id", "source", "type")
 #: What a decoder raises for input that is none of ours; nesting that is too deep is a `RecursionError`.
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -58,8 +57,8 @@ def explain(value: bytes) -> tuple[Reason, str]:
         return Reason.NOT_A_CLOUDEVENT, 'specversion is not "1.0"'
     for name in _IDENTITY:
         attribute = document.get(name)
-        if not isinstance(attribute, str) or not 0 < len(attribute) <= _NAME_CHARS_MAX:
-            return Reason.NOT_A_CLOUDEVENT, f"{name} is not a string of 1 to {_NAME_CHARS_MAX} characters"
+        if not isinstance(attribute, str) or not 0 < len(attribute) <= NAME_CHARS_MAX:
+            return Reason.NOT_A_CLOUDEVENT, f"{name} is not a string of 1 to {NAME_CHARS_MAX} characters"
     return Reason.INVALID_FIELD, _field_error(value)
 
 

@@ -19,7 +19,7 @@ from pipeline.days import day_of, to_micros
 from pipeline.law import ensure
 from pipeline.orders import Quote, amended, quote
 from pipeline.rating import payable
-from pipeline.wallet import ARREARS, BUFFER_DAYS, POCKETS, Terms
+from pipeline.wallet import ARREARS, BUFFER_DAYS, CASH, POCKETS, Terms
 from schemas.billing import (
     Amendment,
     ArrearsDue,
@@ -114,7 +114,7 @@ def _is_amount(amount: Decimal) -> bool:
 
 def _funding_faults(account: Account, command: Funded, today: date) -> Iterator[Fault]:
     kind, _, name = command.pocket.partition(":")
-    if kind not in POCKETS or (kind == "cash") == bool(name):
+    if kind not in POCKETS or (command.pocket != CASH if kind == CASH else not name):
         yield Fault(
             "unknown_pocket", f"$.pocket: {command.pocket!r} is none of cash, card:ID, voucher:ID, threshold:ID"
         )
@@ -189,6 +189,7 @@ def deduct(catalog: Catalog, account: Account, statement: Statement) -> Iterator
     today = day_of(to_micros(statement.at), account.time_zone)
     apart = payable(line for line in statement.lines if not catalog.meters[line.meter].vouchers)
     total: dict[str, Decimal] = {}
+    since, locked = wallet.owes_since, wallet.locked
     for paid, amount, vouchers in ((day.paid, statement.amount - apart, True), (day.paid_apart, apart, False)):
         difference = amount - sum(paid.values(), _ZERO)
         if difference > 0:
@@ -201,6 +202,9 @@ def deduct(catalog: Catalog, account: Account, statement: Statement) -> Iterator
         _add(paid, taken)
         _add(total, postings)
         ensure(sum(paid.values(), _ZERO) == amount, "a day has paid what its statement says", statement.day, paid)
+    if since is not None and wallet.owes_since is not None:
+        # What one part gives back may clear the debt until the other one takes it: it is the same debt.
+        wallet.owes_since, wallet.locked = since, locked
     yield from _moved(account, f"{statement.day}/{statement.revision}", total, statement.at)
 
 

@@ -12,16 +12,18 @@ from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 
+import msgspec
 from msgspec import structs
 
 from pipeline.account import Account
 from pipeline.days import day_of, to_micros
 from schemas.billing import Amendment, Fault, Order
 from schemas.catalog import Catalog, Plan, TrafficPackage
-from schemas.wire import Package
+from schemas.wire import NAME_CHARS_MAX, Package, encode
 
 _CENT, _ONE_DAY = Decimal("0.01"), timedelta(days=1)
 _MULTIPLES_MAX = 1_000_000
+_decode = msgspec.json.Decoder(Package).decode
 #: A term that begins later might end behind the calendar (9999-12-31): the catalog has terms of 36,600 days at most.
 _EFFECTIVE_MAX = date(9000, 1, 1)
 
@@ -51,6 +53,7 @@ def quote(catalog: Catalog, account: Account, order: Order) -> Quote:
     else:
         base = _existing_plan(catalog, account, order, plan, result)
     _add_traffic(catalog, account, order, base, result)
+    _check_made(account, order, result)
     result.price = result.price.quantize(_CENT, rounding=ROUND_HALF_UP)
     return result
 
@@ -194,7 +197,24 @@ def amended(account: Account, amendment: Amendment) -> Quote:
             result.packages += succeed(account, found, shared, amendment.id, amendment)
     elif found is not None:
         result.packages += (_ended(p, amendment.effective) for p in _with_traffic(account.packages.values(), found))
+    _check_made(account, amendment, result)
     return result
+
+
+def _check_made(account: Account, command: Order | Amendment, result: Quote) -> None:
+    """What comes to be takes no other package's name, and can be read again: the state holds it from then on."""
+    for made in [package for package in result.packages if package.order == command.id]:
+        known = account.packages.get(made.package)
+        # One that this very command made is a conflict of commands, and named as that.
+        if known is not None and known.order != command.id:
+            result.fault("id_taken", f"$.id: {account.account!r} has a package {made.package!r} already")
+        if len(made.package) > NAME_CHARS_MAX:
+            result.fault("invalid_id", f"$.id: the name of a package would have {len(made.package)} characters")
+            continue
+        try:
+            _decode(encode(made))
+        except msgspec.ValidationError as error:
+            result.fault("invalid_package", f"$: package {made.package!r} cannot be: {error}")
 
 
 def _with_traffic(packages: Iterable[Package], plan: Package) -> Iterator[Package]:

@@ -16,7 +16,8 @@ from msgspec import Meta, Struct
 #: Largest quantity of one event: 10^15. The largest day total a series can reach stays far below 2^63.
 QUANTITY_MAX = 10**15
 
-Name = Annotated[str, Meta(min_length=1, max_length=256)]
+NAME_CHARS_MAX = 256
+Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
 Instant = Annotated[datetime, Meta(tz=True)]
 Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
 Basis = Literal["package", "payg"]
@@ -251,6 +252,7 @@ def encode(value: Struct) -> bytes:
 
 
 __all__ = [
+    "NAME_CHARS_MAX",
     "QUANTITY_MAX",
     "Alert",
     "Basis",

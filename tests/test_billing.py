@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 from collections import Counter
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from driver import CATALOG, Core
 from oracle import answer, statements
@@ -167,6 +169,51 @@ def test_a_crash_leaves_an_order_whole_or_absent(seed: int) -> None:
     step(core)
     assert core.ledger.accounts["acct"].wallet.balances == {"cash": D(58005)}
     assert len(core.all(Package)) == 1
+
+
+def test_what_an_order_makes_can_be_read_again() -> None:
+    """A package's name has at most 256 characters: the longest id that leaves room for its traffic, and one more. And quotas."""
+    core = shop(money("900000"))
+    dear = {"traffic": {"logs": 1}, "price": D(42000) + D("1.5") * 372}
+    core.command(order(id="o" * 252, **dear))
+    step(core)
+    assert codes(core) == ["invalid_id"]
+    core.command(order(id="o" * 251, **dear), order(id="p" * 256), order(id="p" * 252, **dear))
+    step(core)
+    assert [outcome.accepted for outcome in core.all(Outcome)[-3:]] == [True, True, False]
+    before = core.ledger.digest()
+    core.crash()
+    core.fold()
+    assert core.ledger.digest() == before
+    huge = dataclasses.replace(CATALOG.traffic["logs"], quota=10**13)
+    core = shop(catalog=dataclasses.replace(CATALOG, traffic=CATALOG.traffic | {"logs": huge}))
+    core.command(order(traffic={"logs": 10**6}))
+    step(core)
+    assert "invalid_package" in codes(core)
+
+
+def test_no_order_takes_the_name_of_another_package() -> None:
+    """Neither that of a document, nor one that another order made: it would replace that package silently."""
+    core = shop(money("900000"))
+    core.buy([package("pkg-1", "acct", ["A"], {"logs": 5}, NOW), package("y.logs", "acct", ["A"], {"logs": 5}, NOW)])
+    dear = {"traffic": {"logs": 1}, "price": D(42000) + D("1.5") * 372}
+    core.command(order(id="x", **dear))
+    step(core)
+    assert last(core).accepted, last(core).faults
+    before = core.ledger.digest()
+    share = Amendment("acct", "pkg-1", "x", ("B",), TODAY, "kim", NOW)
+    for command in (
+        order(id="pkg-1"),
+        order(id="x.logs"),
+        order(id="y", **dear),
+        order(id="pkg-1", plan="development", package="x", workspaces=(), price=D(238000)),
+        share,
+        structs.replace(share, id="x.logs"),
+    ):
+        core.command(command)
+        step(core)
+        assert codes(core) == ["id_taken"], command
+        assert core.ledger.digest() == before
 
 
 def test_traffic_is_valid_as_long_as_its_plan_and_cheaper_by_size() -> None:
@@ -351,6 +398,26 @@ def test_arrears_lock_the_account_after_the_buffer() -> None:
     assert debts(core) == [("arrears", TODAY, 1, 44), ("locked", TODAY + timedelta(days=14), 1, 44)]
 
 
+def test_a_debt_that_moves_between_the_parts_of_a_day_is_the_same_debt() -> None:
+    """As much SMS comes late as logs are taken back: nothing moves, so the account owes since then, stays locked, and no alert is said."""
+    core = shop(money("1"))
+    use(core, "B", 30_000_000, "1", YESTERDAY)
+    settle(core)
+    core.now = int((NOW + timedelta(days=14)).timestamp()) * 10**6
+    settle(core)
+    wallet = core.ledger.accounts["acct"].wallet
+    assert (wallet.owes_since, wallet.locked) == (TODAY, True)
+    core.correct([correction(-30_000_000)])
+    use(core, "A", 450, "sms", YESTERDAY, "sms")
+    settle(core)
+    assert [s.amount for s in core.statements["acct", YESTERDAY.date()]] == [D(45), D(45)]
+    for _ in range(2):
+        wallet = core.ledger.accounts["acct"].wallet
+        assert (wallet.owes_since, wallet.locked, wallet.balance(ARREARS)) == (TODAY, True, D(-44))
+        core.crash()
+    assert [kind for kind, *_ in debts(core)] == ["arrears", "locked"]
+
+
 def debts(core: Core) -> list[tuple[Any, ...]]:
     """The alerts of debts, in order."""
     assert len({alert.id for alert in core.alerts}) == len(core.alerts)
@@ -397,6 +464,8 @@ def test_each_debt_is_told_once_through_crashes(seed: int) -> None:
         ("invalid_amount", money("-5")),
         ("unknown_pocket", money("5", "gold")),
         ("unknown_pocket", money("5", "cash:mine")),
+        ("unknown_pocket", money("5", "cash:")),
+        ("unknown_pocket", money("5", "voucher:")),
         ("invalid_threshold", money("5", "threshold:t")),
         ("invalid_threshold", money("5", "threshold:t", threshold=D("NaN"))),
         ("invalid_threshold", money("5", threshold=D("Infinity"))),
