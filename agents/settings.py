@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from pipeline.retention import HORIZON_DAYS_MAX
+
 Seconds = Annotated[float, Field(gt=0)]
 
 
@@ -36,7 +38,7 @@ class Settings(BaseSettings):
     checkpoint: Seconds = Field(0.5, description="seconds between checkpoints of the ledger")
     route_interval: Seconds = Field(0.2, description="seconds between commits of routed usage")
     future_tolerance: Seconds = Field(600.0, description="seconds an event may be ahead of the worker's clock")
-    horizon_days: int = Field(35, ge=1, le=400, description="days back that a late event still counts")
+    horizon_days: int = Field(35, ge=1, le=HORIZON_DAYS_MAX, description="days back that a late event still counts")
     settlement_grace: Seconds = Field(
         3600.0, description="seconds after an account's midnight until its day is settled"
     )

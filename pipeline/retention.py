@@ -14,8 +14,12 @@ from pipeline.days import MICROS_PER_MINUTE, day_bounds, day_of, to_instant, to_
 from schemas.catalog import Catalog, Meter
 from schemas.wire import Retained, WorkspaceBinding
 
+#: The largest horizon that a worker may have: so many days back an event still counts.
+HORIZON_DAYS_MAX = 400
 #: What held before so long ago that no event may come from there is dropped from a binding.
-_KEPT = timedelta(days=60)
+_KEPT = timedelta(days=HORIZON_DAYS_MAX + 10)
+#: By then every worker knows a binding that was just written.
+_KNOWN_MICROS = MICROS_PER_MINUTE // 2
 
 
 def retention_at(binding: WorkspaceBinding, meter: Meter, micros: int) -> int:
@@ -38,9 +42,10 @@ def is_split(binding: WorkspaceBinding, meter: str, day: date) -> bool:
 def succeed(catalog: Catalog, old: WorkspaceBinding, new: WorkspaceBinding, now_micros: int) -> WorkspaceBinding:
     """`new` as it follows `old`: a meter's first change of a day holds at once, later ones, the last, from the next day on.
 
-    At once is from the next full minute on: until then every worker knows it, so no event is routed by what it does not know.
+    At once is from the next full minute on that is at least half a minute away: until then every worker knows it, so no event is
+    routed by what it does not know.
     """
-    minute = (now_micros // MICROS_PER_MINUTE + 1) * MICROS_PER_MINUTE
+    minute = ((now_micros + _KNOWN_MICROS) // MICROS_PER_MINUTE + 1) * MICROS_PER_MINUTE
     start, end = day_bounds(day_of(minute, new.time_zone), new.time_zone)
     before: dict[str, tuple[Retained, ...]] = {}
     for meter, definition in catalog.meters.items():

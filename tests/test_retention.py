@@ -16,7 +16,7 @@ from msgspec import structs
 from driver import CATALOG, LIMITS, Core, essence
 from oracle import answer
 from pipeline.days import day_bounds, day_of, to_instant, to_micros
-from pipeline.retention import retention_at, succeed
+from pipeline.retention import HORIZON_DAYS_MAX, retention_at, succeed
 from pipeline.routing import Router
 from schemas.wire import WorkspaceBinding
 from test_settlement import step
@@ -38,8 +38,8 @@ def held(one: WorkspaceBinding, at: datetime) -> int:
 
 
 def test_the_first_change_of_a_day_holds_at_once_and_the_last_one_from_the_next_day_on() -> None:
-    """14 days; at 12:00:30 30 days, then 60, 14 and again 60; the next day the first change holds at once again."""
-    one = changed(WorkspaceBinding("A", "acct"), 30, NOW + timedelta(seconds=30))
+    """14 days; at 12:00:20 30 days, then 60, 14 and again 60; the next day the first change holds at once again."""
+    one = changed(WorkspaceBinding("A", "acct"), 30, NOW + timedelta(seconds=20))
     assert (held(one, NOW + timedelta(seconds=59)), held(one, NOW + MINUTE)) == (14, 30)
     for number, days in enumerate((60, 14, 60)):
         one = changed(one, days, NOW + (number + 2) * MINUTE)
@@ -55,6 +55,16 @@ def test_a_change_that_is_taken_back_before_it_holds_leaves_nothing() -> None:
     one = changed(WorkspaceBinding("A", "acct"), 30, NOW)
     assert changed(changed(one, 60, NOW + 2 * MINUTE), 30, NOW + 3 * MINUTE) == one
     assert changed(one, 30, NOW + 2 * MINUTE) == one
+
+
+def test_a_change_holds_half_a_minute_later_at_the_earliest_and_the_past_is_kept_for_any_horizon() -> None:
+    """At 12:00:29 from 12:01 on, at 12:00:31 from 12:02 on; 400 days later a late event still gets what held at its time."""
+    for seconds, minutes in ((29, 1), (30, 2), (59, 2)):
+        one = changed(WorkspaceBinding("A", "acct"), 30, NOW + timedelta(seconds=seconds))
+        starts = NOW + minutes * MINUTE
+        assert (held(one, starts - timedelta(microseconds=1)), held(one, starts)) == (14, 30)
+    later = changed(one, 60, NOW + timedelta(days=HORIZON_DAYS_MAX))
+    assert (held(later, NOW), held(later, NOW + 3 * MINUTE)) == (14, 30)
 
 
 changes = st.lists(st.tuples(st.sampled_from([14, 30, 60]), st.integers(0, 4 * 24 * 60)), max_size=12)
