@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -106,9 +106,14 @@ def corrections(settings: Settings, client: Client, account: str, day: date) -> 
 def plans(client: Client, account: str) -> list[Planned]:
     """Which plan each workspace has since which day of its own, in the order of the log."""
     return [
-        Planned(offset, workspace, plan, date.min if at is None else at.astimezone(ZoneInfo(zone)).date())
+        Planned(offset, workspace, plan, date.min if at is None else day_in(zone, at))
         for offset, workspace, plan, zone, at in _query(client, _PLANS, account=account)
     ]
+
+
+def day_in(zone: str, at: datetime) -> date:
+    """The day of an instant there; the driver gives UTC without saying so, which Python would take for the host's own time."""
+    return (at if at.tzinfo else at.replace(tzinfo=UTC)).astimezone(ZoneInfo(zone)).date()
 
 
 def gains(settings: Settings, client: Client, account: str, day: date, cuts: Sequence[int]) -> list[Gain]:

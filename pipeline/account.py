@@ -170,9 +170,14 @@ class Account:
         return found
 
     def bind(self, binding: WorkspaceBinding, since: date | None) -> None:
-        """Add or replace a binding; a change of the plan holds from the day `since` on (None: since ever)."""
+        """Add or replace a binding; a change of the plan holds from the day `since` on (None: since ever).
+
+        One that names the plan that is the last one anyway changes no day's plan, also when clocks went back.
+        """
         name, past = binding.workspace, list[tuple[date, WorkspacePlan]]()
-        if since is not None and name in self.bindings:
+        if name in self.bindings and self.bindings[name].plan == binding.plan:
+            past = self.past_plans.get(name, [])
+        elif since is not None and name in self.bindings:
             past = [(until, plan) for until, plan in self.past_plans.get(name, ()) if until < since]
             before = self.plan_on(name, since - timedelta(days=1))
             past += [(since, before)] if before != binding.plan else []

@@ -147,9 +147,16 @@ def recompute(catalog: Catalog, evidence: Evidence, upto: int) -> Figures:
 
 
 def _free(plans: Iterable[Planned], day: date) -> set[str]:
-    """Section 8: who is on the Free plan that day. What was said first holds for the days before, too."""
+    """Section 8: who is on the Free plan that day. What was said first holds for the days before, too.
+
+    Who says what was said last changes nothing, whatever day it is dated.
+    """
     plan: dict[str, str] = {}
+    said: dict[str, str] = {}
     for one in plans:
+        if said.get(one.workspace) == one.plan:
+            continue
+        said[one.workspace] = one.plan
         if one.since <= day or one.workspace not in plan:
             plan[one.workspace] = one.plan
     return {workspace for workspace, last in plan.items() if last == "free"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
+from agents.evidence import day_in
 from driver import CATALOG
 from oracle import Answer, answer, charge
 from pipeline.account import Account
@@ -174,12 +176,30 @@ def test_ledger_and_audit_agree_on_who_is_free(changes: list[tuple[str, int]]) -
     account, plans = Account("a"), []
     for number, (plan, days) in enumerate(changes):
         since = DAY + timedelta(days=days)
+        same = number > 0 and account.bindings["A"].plan == plan
+        around = [DAY + timedelta(days=days) for days in range(-5, 6)]
+        before = [account.free_on(day) for day in around]
         account.bind(WorkspaceBinding("A", "a", plan=plan), since)  # type: ignore[arg-type]
+        # The fold prices days anew only when the plan changes: one that says the same must change none.
+        assert not same or before == [account.free_on(day) for day in around]
         plans.append(Planned(number, "A", plan, since))
         gains = [Gain(number, "A", "logs", 14, 1, 0, 0, 10**6, 10**6)]
-        for day in (DAY + timedelta(days=days) for days in range(-5, 6)):
+        for day in around:
             figures = recompute(CATALOG, evidence(day=day, gains=gains, packages=[], plans=plans, revision=1), CUT)
             assert (account.free_on(day) == {"A"}) == (figures[STATEMENT, (1,)][0] == 0)
+
+
+def test_the_driver_gives_utc_without_saying_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """23:30 UTC is the next day in Shanghai and the same in UTC, whatever the host's own time is."""
+    naive = datetime(2026, 11, 24, 23, 30)  # noqa: DTZ001  # what the driver gives
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    try:
+        for at in (naive, naive.replace(tzinfo=UTC)):
+            assert (day_in("UTC", at), day_in("Asia/Shanghai", at)) == (DAY, DAY + timedelta(days=1))
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_an_ended_package_covers_nothing() -> None:
