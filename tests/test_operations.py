@@ -190,6 +190,7 @@ def test_every_metric_of_the_contract_is_there_and_filled(watched: Watched) -> N
     watched.use(2, 200)
     watched.use(3, -5)
     watched.until(lambda: meter.ended() >= 4, "four events ended")
+    watched.until(lambda: watched.metrics().get("drawdown_consumer_lag"), "the lag was looked at")
     watched.until(lambda: watched.value("drawdown_consumer_lag") == 0, "no lag")
     found = watched.metrics()
     for name, labels in CONTRACT.items():
@@ -348,6 +349,7 @@ class Record(NamedTuple):
     """What a stage is given, as far as `Scripted` cares."""
 
     offset: int
+    value: bytes = b""
 
 
 async def test_records_in_hand_and_a_transaction_that_hang_are_red_and_then_green_again(meter: Meter) -> None:
