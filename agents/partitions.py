@@ -144,8 +144,8 @@ class Partition:
                 started = monotonic()
                 await self._commit()
                 took = monotonic() - started
-                # A commit that is slow comes more seldom, so that it never takes more than a third of the time.
-                await self._pause(max(self._stage.interval - took, 2 * took))
+                # A commit that is slow comes more seldom, so that it never takes more than half of the time.
+                await self._pause(max(self._stage.interval - took, took))
         except Exception as error:  # noqa: BLE001  # whatever it is, the worker stops
             self._crash(error)
 
