@@ -14,6 +14,7 @@ from agents.kafka import partition_counts, reader, send
 from agents.settings import Settings
 from pipeline.account import Account
 from pipeline.billing import Command
+from pipeline.orders import traffic_name
 from schemas.billing import Amendment, Order, Outcome
 from schemas.log import decode_account_event, encode_account_event
 from schemas.topics import ACCOUNT_EVENTS, ORDERS
@@ -31,7 +32,7 @@ def names_made(command: Command) -> list[str]:
     match command:
         case Order():
             plan = [] if command.plan is None else [command.id]
-            return [*plan, *(f"{command.id}.{key}" for key in command.traffic)]
+            return [*plan, *(traffic_name(command, key) for key in command.traffic)]
         case Amendment():
             return [command.id] if command.workspaces else []
         case _:

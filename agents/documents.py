@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from agents.kafka import all_records
-from agents.parsers import binding_parser, package_parser
+from agents.parsers import accepted, binding_parser, package_parser
 from agents.settings import Settings
-from pipeline.admission import UNDECODABLE
+from pipeline.packages import is_overruled
 from schemas.catalog import Catalog
 from schemas.log import AccountEvent, Bound, PackageChanged
 from schemas.topics import PACKAGES, WORKSPACES, Topic
@@ -69,7 +69,7 @@ async def documents_of(settings: Settings, catalog: Catalog, account: str) -> Ac
             taken.add(package.package)
             continue
         known = packages.get(package.package)
-        if known is None or known.order is None or package.order is not None:
+        if not is_overruled(known, package):
             packages[package.package] = package
     return AccountDocuments(account, bindings, packages, frozenset(taken))
 
@@ -80,8 +80,6 @@ async def _valid(
     """The documents in their order; what the inlets refuse is left out."""
     async for records in all_records(settings, settings.topic_prefix + topic.name, 0):
         for record in records:
-            if record.value is not None:
-                try:
-                    yield parse(record.value)
-                except (*UNDECODABLE, ValueError):
-                    continue
+            event = None if record.value is None else accepted(parse, record.value)
+            if event is not None:
+                yield event

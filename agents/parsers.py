@@ -10,11 +10,20 @@ from decimal import Decimal
 
 import msgspec
 
+from pipeline.admission import UNDECODABLE
 from pipeline.days import zone
 from schemas.alerting import AMOUNT_MAX, DECIMALS_MAX, THRESHOLDS_MAX, AlertRules
 from schemas.catalog import Catalog
 from schemas.log import AccountEvent, AlertRulesChanged, Bound, PackageChanged
 from schemas.wire import Package, WorkspaceBinding
+
+
+def accepted(parse: Callable[[bytes], AccountEvent], value: bytes) -> AccountEvent | None:
+    """The document as an event; None for one that the inlet refuses, which makes a dead letter of it."""
+    try:
+        return parse(value)
+    except (*UNDECODABLE, ValueError):
+        return None
 
 
 def binding_parser(catalog: Catalog) -> Callable[[bytes], AccountEvent]:

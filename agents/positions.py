@@ -35,8 +35,9 @@ def position_send(settings: Settings, partition: int, position: Position) -> Sen
 
 async def routed_until(settings: Settings, partition: int, committed: int) -> int:
     """Where a usage partition goes on whose group stands at `committed`; the partition is fenced already."""
-    for value in (await newest_values(settings, settings.topic_prefix + ROUTED.name, partition)).values():
-        position = _decode(value)
-        if committed and position.before == committed:
-            return position.next_offset
+    if committed:
+        for value in (await newest_values(settings, settings.topic_prefix + ROUTED.name, partition)).values():
+            position = _decode(value)
+            if position.before == committed:
+                return position.next_offset
     return committed

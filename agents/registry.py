@@ -13,9 +13,8 @@ import structlog
 from aiokafka import ConsumerRecord, TopicPartition
 
 from agents.kafka import reader
-from agents.parsers import binding_parser
+from agents.parsers import accepted, binding_parser
 from agents.settings import Settings
-from pipeline.admission import UNDECODABLE
 from pipeline.routing import Router
 from schemas.log import Bound
 from schemas.topics import WORKSPACES
@@ -71,9 +70,6 @@ class Registry:
         if record.value is None:
             self._router.unbind((record.key or b"").decode(errors="replace"))
             return
-        try:
-            event = self._parse(record.value)
-        except (*UNDECODABLE, ValueError):
-            return  # a dead letter there: what was bound before stays
+        event = accepted(self._parse, record.value)
         if isinstance(event, Bound):
             self._router.bind(event.binding)

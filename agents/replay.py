@@ -17,11 +17,10 @@ import orjson
 from msgspec import structs
 
 from agents.kafka import all_records, newest_values
-from agents.parsers import binding_parser, package_parser
+from agents.parsers import accepted, binding_parser, package_parser
 from agents.route import limits_of
 from agents.settings import Settings
 from agents.topics import describe_topics
-from pipeline.admission import UNDECODABLE
 from pipeline.batches import batches
 from pipeline.checkpoint import Checkpoint
 from pipeline.days import MICROS_PER_SECOND
@@ -80,13 +79,8 @@ async def replay(settings: Settings, batch: int) -> Replayed:
 
 async def _documents(settings: Settings, topic: Topic, parse: Callable[[bytes], AccountEvent]) -> list[AccountEvent]:
     """The newest documents in the order of their keys; what the worker refuses is left out here too."""
-    events = []
-    for _, value in sorted((await newest_values(settings, settings.topic_prefix + topic.name, 0)).items()):
-        try:
-            events.append(parse(value))
-        except (*UNDECODABLE, ValueError):
-            continue
-    return events
+    newest = sorted((await newest_values(settings, settings.topic_prefix + topic.name, 0)).items())
+    return [event for _, value in newest if (event := accepted(parse, value)) is not None]
 
 
 def _rows(checkpoint: Checkpoint) -> dict[str, list[dict[str, Any]]]:

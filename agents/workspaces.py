@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 import msgspec
@@ -34,6 +34,12 @@ def workspaces_of(settings: Settings, account: str | None) -> list[WorkspaceBind
     return sorted((b for b in found if account in (None, b.account)), key=lambda b: (b.account, b.workspace))
 
 
+def shared_by(workspaces: Iterable[WorkspaceBinding]) -> dict[str, str]:
+    """What is the account's and all of its workspaces have alike (contract.md): field -> value; nothing without a workspace."""
+    one = next(iter(workspaces), None)
+    return {} if one is None else {field: getattr(one, field) for field in ("time_zone", "currency", "site")}
+
+
 def bind_workspace(
     settings: Settings, name: str, account: str, given: Mapping[str, str], retentions: Mapping[str, int]
 ) -> WorkspaceBinding:
@@ -43,8 +49,7 @@ def bind_workspace(
     currency and site are the account's: they come from its other workspaces, and have to agree with them.
     """
     known = workspaces_of(settings, None)
-    others = [b for b in known if b.account == account and b.workspace != name]
-    shared = {field: getattr(others[0], field) for field in ("time_zone", "currency", "site")} if others else {}
+    shared = shared_by(b for b in known if b.account == account and b.workspace != name)
     if wrong := [f"--{f.replace('_', '-')}: the account has {v!r}" for f, v in shared.items() if given.get(f, v) != v]:
         raise WrongUse("\n".join(wrong))
     before = next((b for b in known if b.workspace == name), WorkspaceBinding(name, account))

@@ -162,6 +162,11 @@ def _ended(package: Package, effective: date) -> Package:
     return structs.replace(package, expires=effective - _ONE_DAY)
 
 
+def traffic_name(order: Order, key: str) -> str:
+    """The package that an order of traffic makes; that of a plan has the order's own id."""
+    return f"{order.id}.{key}"
+
+
 def _add_traffic(catalog: Catalog, account: Account, order: Order, base: Package | None, result: Quote) -> None:
     for key, multiples in sorted(order.traffic.items()):
         item = catalog.traffic.get(key)
@@ -178,7 +183,7 @@ def _add_traffic(catalog: Catalog, account: Account, order: Order, base: Package
         result.price += price
         result.packages.append(
             Package(
-                package=f"{order.id}.{key}", account=order.account, kind="traffic", workspaces=base.workspaces,
+                package=traffic_name(order, key), account=order.account, kind="traffic", workspaces=base.workspaces,
                 quotas={item.meter: item.quota * multiples}, effective=order.effective, expires=base.expires,
                 ordered_at=order.at, price=price, currency=item.currency, order=order.id, belongs_to=base.package,
             )

@@ -27,6 +27,11 @@ def open_today(catalog: Catalog, account: Account, at_micros: int) -> None:
                 account.touch(catalog, today, meter)
 
 
+def is_overruled(known: Package | None, package: Package) -> bool:
+    """Whether a document changes nothing because an order made the package that is `known` by its name."""
+    return known is not None and known.order is not None and package.order is None
+
+
 def is_echo(account: Account, package: Package) -> bool | None:
     """Whether a document of the topic `packages` repeats what an order made; None when it may not be there at all.
 
@@ -34,6 +39,8 @@ def is_echo(account: Account, package: Package) -> bool | None:
     document may be older than the account is by now.
     """
     known = account.packages.get(package.package)
-    if known is not None and known.order is not None:
-        return True if package.order is not None else None
-    return False if package.order is None else None
+    if is_overruled(known, package):
+        return None
+    if package.order is None:
+        return False
+    return True if known is not None and known.order is not None else None

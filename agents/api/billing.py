@@ -19,7 +19,8 @@ from agents.api.accounts import Account
 from agents.api.feed import Feed
 from agents.api.ingest import Writer
 from agents.api.problems import FieldError, Problem
-from agents.commands import encoded, names_made
+from agents.commands import account_of, encoded, names_made
+from agents.documents import AccountDocuments
 from pipeline.account import Account as LedgerAccount
 from pipeline.billing import Command, judge
 from pipeline.orders import Quote, amended, quote
@@ -123,9 +124,9 @@ class BillingCenter:
 
     def _account(self, known: Account) -> LedgerAccount:
         """The account as this process sees it, in the ledger's form."""
-        account = LedgerAccount(known.account)
-        account.bindings.update((binding.workspace, binding) for binding in known.workspaces)
-        account.packages.update((package.package, package) for package in known.packages)
+        bindings = {binding.workspace: binding for binding in known.workspaces}
+        packages = {package.package: package for package in known.packages}
+        account = account_of(AccountDocuments(known.account, bindings, packages))
         seen = self._feed.books.wallet(known.account)
         if seen is not None:
             terms = {pocket: Terms(t.expires, t.threshold) for pocket, t in seen.terms.items()}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agents.parsers import package_parser
-from pipeline.admission import UNDECODABLE
+from agents.parsers import accepted, package_parser
+from pipeline.packages import is_overruled
 from schemas.catalog import Catalog
 from schemas.log import PackageChanged
 from schemas.wire import Package
@@ -43,15 +43,11 @@ class Packages:
         if value is None:
             self._remove((key or b"").decode(errors="replace"))
             return
-        try:
-            event = self._parse(value)
-        except (*UNDECODABLE, ValueError):
-            return  # the inlet makes a dead letter of it
+        event = accepted(self._parse, value)
         if isinstance(event, PackageChanged):
             package = event.package
-            known = self._packages.get(package.package)
-            if known is not None and known.order is not None and package.order is None:
-                return  # as in the ledger: a document does not change what an order made
+            if is_overruled(self._packages.get(package.package), package):
+                return
             self._remove(package.package)
             self._packages[package.package] = package
             self._of_account.setdefault(package.account, {})[package.package] = package

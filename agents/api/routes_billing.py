@@ -113,8 +113,7 @@ async def order(request: Request, key: Admin, account: AccountName, idempotency_
     api = api_of(request)
     known = await api.accounts.find(key, account)
     wanted = await read_model(request, OrderRequest)
-    identity = identity_of(wanted.id, idempotency_key)
-    return await _place(api, _order(known, key, wanted, identity, wanted.price))
+    return await _place(api, known, key, wanted, wanted.price, idempotency_key)
 
 
 @router.post(
@@ -126,8 +125,7 @@ async def order_of_account(request: Request, key: Admin, idempotency_key: Idempo
     api = api_of(request)
     wanted = await read_model(request, AccountOrderRequest)
     known = await api.accounts.find(key, wanted.account)
-    identity = identity_of(wanted.id, idempotency_key)
-    return await _place(api, _order(known, key, wanted, identity, wanted.price))
+    return await _place(api, known, key, wanted, wanted.price, idempotency_key)
 
 
 @router.post(
@@ -155,8 +153,7 @@ async def _change(request: Request, key: Key, package: str, header: str | None) 
         raise no_such("package")
     wanted = await read_model(request, ChangeRequest)
     of_package = QuoteRequest(**wanted.model_dump(exclude={"price"}), package=package)
-    identity = identity_of(wanted.id, header)
-    return await _place(api, _order(api.accounts.account(found.account), key, of_package, identity, wanted.price))
+    return await _place(api, api.accounts.account(found.account), key, of_package, wanted.price, header)
 
 
 def _order(known: Account, key: Key, wanted: QuoteRequest, identity: str, price: Decimal = Decimal(0)) -> Order:
@@ -168,7 +165,10 @@ def _order(known: Account, key: Key, wanted: QuoteRequest, identity: str, price:
     )  # fmt: skip
 
 
-async def _place(api: Api, order: Order) -> Response:
+async def _place(
+    api: Api, known: Account, key: Key, wanted: QuoteRequest, price: Decimal, header: str | None
+) -> Response:
+    order = _order(known, key, wanted, identity_of(wanted.id, header), price)
     return answered(await api.billing.order(partial(api.accounts.account, order.account), order))
 
 

@@ -144,7 +144,12 @@ async def statement(
     request: Request, account: OwnAccount, day: Annotated[RequestDay, Path(examples=["2026-11-23"])]
 ) -> Statement:
     """The statement of a settled day, in its newest revision; 404 while the day is open."""
+    return (await revisions_of(request, account, day))[0]
+
+
+async def revisions_of(request: Request, account: Account, day: date) -> list[Statement]:
+    """Every revision of a settled day's statement, the newest first; 404 while the day is open."""
     found = await api_of(request).history.statements(account.account, day)
     if not found:
         raise no_such("statement")
-    return Statement.model_validate(found[0])
+    return [Statement.model_validate(one) for one in found]

@@ -16,9 +16,9 @@ from agents.api.auth import Admin
 from agents.api.bodies import AccountName, body_of, read_model
 from agents.api.documents import one_of
 from agents.api.models_billing import DepositRequest, Entry, Pocket, Posting, StatementDay, StatementMonth, Wallet
-from agents.api.models_history import RequestDay, Statement, Statements
-from agents.api.problems import no_such
+from agents.api.models_history import RequestDay, Statements
 from agents.api.routes_billing import IdempotencyKey, answered, identity_of, operator_of
+from agents.api.routes_history import revisions_of
 from agents.api.services import api_of
 from agents.wallets import postings_of
 from pipeline.wallet import ARREARS, kind_of
@@ -126,7 +126,4 @@ async def revisions(
     request: Request, account: OwnAccount, day: Annotated[RequestDay, Path(examples=["2026-11-23"])]
 ) -> Statements:
     """Every revision of a settled day's statement, the newest first; 404 while the day is open."""
-    found = await api_of(request).history.statements(account.account, day)
-    if not found:
-        raise no_such("statement")
-    return Statements(statements=[Statement.model_validate(one) for one in found])
+    return Statements(statements=await revisions_of(request, account, day))

@@ -19,6 +19,7 @@ from agents.api.ingest import Judged, from_headers
 from agents.api.problems import MEDIA_TYPE, FieldError, Problem, no_such
 from agents.api.services import api_of
 from agents.parsers import binding_parser, package_parser
+from agents.workspaces import shared_by
 from pipeline.admission import UNDECODABLE, explain_document
 from pipeline.retention import succeed
 from schemas.log import AccountEvent, Bound, PackageChanged
@@ -161,12 +162,11 @@ async def put_workspace(request: Request, key: Admin) -> Response:
 
 
 def _require_agreement(workspaces: Iterable[WorkspaceBinding], binding: WorkspaceBinding) -> None:
-    """Time zone, currency and site are the account's (contract.md): its other workspaces say the same, or it is 422."""
-    other = next((one for one in workspaces if one.workspace != binding.workspace), binding)
+    """Time zone, currency and site are the account's: its other workspaces say the same, or it is 422."""
     wrong = [
-        FieldError(at=f"$.{name}", message=f"the account has {getattr(other, name)!r}", code=Reason.INVALID_FIELD)
-        for name in ("time_zone", "currency", "site")
-        if getattr(other, name) != getattr(binding, name)
+        FieldError(at=f"$.{name}", message=f"the account has {value!r}", code=Reason.INVALID_FIELD)
+        for name, value in shared_by(one for one in workspaces if one.workspace != binding.workspace).items()
+        if value != getattr(binding, name)
     ]
     if wrong:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, "the workspaces of an account agree on this", wrong)
