@@ -27,6 +27,7 @@ from agents.settings import Settings
 from agents.sink import Sink
 from pipeline.law import LawBroken
 from pipeline.routing import Router
+from pipeline.warm import warm_up
 from schemas.catalog import load_catalog
 from schemas.topics import ACCOUNT_EVENTS, ALERT_RULES, PACKAGES, USAGE, WORKSPACES
 
@@ -45,6 +46,7 @@ class Worker:
     def __init__(self, settings: Settings, *, sink: bool = True) -> None:
         self._settings = settings
         catalog = load_catalog(settings.catalog)
+        warm_up(catalog)
         METERS.know(catalog.meters)
         PACKAGE_UTILIZATION.series_max = settings.package_series_max
         self._health = Health(settings.stuck_after)

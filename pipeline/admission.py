@@ -5,7 +5,6 @@ A refusal is a value with a stable code. The order of the checks is the preceden
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +17,8 @@ from schemas.wire import NAME_CHARS_MAX, UsageEvent
 _decoder = msgspec.json.Decoder(UsageEvent)
 _events_decoder = msgspec.json.Decoder(list[UsageEvent])
 _raw_array = msgspec.json.Decoder(list[msgspec.Raw])
+#: Decodes the bytes of an event that is known to be one; raises if it is none.
+decode_valid = _decoder.decode
 _IDENTITY = ("id", "source", "type")
 #: What a decoder raises for input that is none of ours; nesting that is too deep is a `RecursionError`.
 UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -92,14 +93,6 @@ def decode_event(value: bytes) -> UsageEvent | None:
     """The event, or None: then `explain` says why."""
     try:
         return _decoder.decode(value)
-    except UNDECODABLE:
-        return None
-
-
-def decode_all(values: Iterable[bytes]) -> list[UsageEvent] | None:
-    """The events of values that are one each, or None if any is not."""
-    try:
-        return list(map(_decoder.decode, values))
     except UNDECODABLE:
         return None
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, groupby
+from itertools import groupby
 
 import numpy as np
+from msgspec import Raw
 
 from pipeline.columns import COLUMNS, Array
 from pipeline.series import SeriesTable
+from pipeline.texts import Listing, in_order
 from schemas.log import RoutedUsage, SeriesKey
 
 #: Events in one batch: with the longest source and id, all escaped, they stay below `MESSAGE_BYTES_MAX`.
@@ -29,8 +31,8 @@ class Rows:
     offsets: Array
     indexes: Array
     identities: Array
-    sources: list[str]
-    ids: list[str]
+    sources: Listing
+    ids: Listing
 
 
 def batches(partition: int, rows: Iterable[Rows]) -> Iterator[RoutedUsage]:
@@ -41,6 +43,7 @@ def batches(partition: int, rows: Iterable[Rows]) -> Iterator[RoutedUsage]:
 
 def _of_table(partition: int, table: SeriesTable, rows: list[Rows]) -> Iterator[RoutedUsage]:
     series = np.concatenate([one.series for one in rows])
+    offsets, indexes = (np.concatenate([getattr(one, name) for one in rows]) for name in ("offsets", "indexes"))
     met = np.zeros(len(table), bool)
     met[series] = True
     accounts, ranks = np.unique(table.account_of[met], return_inverse=True)
@@ -48,21 +51,23 @@ def _of_table(partition: int, table: SeriesTable, rows: list[Rows]) -> Iterator[
     ranks_of[met] = ranks
     ranks = ranks_of[series]
     # Sixteen bits are sorted by radix, which is many times faster.
-    order = np.argsort(ranks.astype(np.uint16) if len(accounts) < 1 << 16 else ranks, kind="stable")
+    ranks = ranks.astype(np.uint16) if len(accounts) < 1 << 16 else ranks
+    if (np.diff(offsets) < 0).any():  # what was read in two ways out of one chunk
+        arrival = np.lexsort((indexes, offsets))
+        order = arrival[np.argsort(ranks[arrival], kind="stable")]
+    else:
+        order = np.argsort(ranks, kind="stable")
     series = series[order]
     columns = {name: np.concatenate([getattr(one, name) for one in rows])[order] for name in _NUMBERS}
-    places = order.tolist()
-    sources, ids = (
-        [*map([*chain.from_iterable(getattr(one, name) for one in rows)].__getitem__, places)]
-        for name in ("sources", "ids")
-    )
+    sources, ids = (in_order([getattr(one, name) for one in rows], order) for name in ("sources", "ids"))
     bounds = np.searchsorted(ranks[order], np.arange(len(accounts) + 1)).tolist()
     for account, start, end in zip(accounts.tolist(), bounds, bounds[1:], strict=False):
         for first in range(start, end, ROWS_MAX):
             cut = slice(first, min(first + ROWS_MAX, end))
             names, at = _series_of(table, series[cut])
             yield RoutedUsage(
-                table.accounts[account], partition, names, at, sources=sources[cut], ids=ids[cut],
+                table.accounts[account], partition, names, at,
+                sources=Raw(sources.array(cut.start, cut.stop)), ids=Raw(ids.array(cut.start, cut.stop)),
                 **{name: columns[name][cut].astype(COLUMNS[name], copy=False).tobytes() for name in _NUMBERS},
             )  # fmt: skip
 

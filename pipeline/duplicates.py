@@ -1,6 +1,6 @@
 """The memory of duplicates: which identities were counted, and with what content (semantics.md, section 2).
 
-Exact: 128 bits of BLAKE2b over (account, source, id), and 32 bits of the content, so that the same identity with other
+Exact: 128 bits (`pipeline.identities`), and 32 bits of the content, so that the same identity with other
 content is found. Identities are kept across days: a copy that claims another day is a conflict, not a second event.
 
 An entry is 22 bytes in a log in order of arrival, and 4 bytes in a hash index (open addressing, linear probing) that is at most
@@ -9,46 +9,23 @@ An entry is 22 bytes in a log in order of arrival, and 4 bytes in a hash index (
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from hashlib import blake2b
-
 import numpy as np
 
 from pipeline.columns import Array
+from pipeline.compiled.duplicates import CONFLICT, COUNTED, DUPLICATE, EMPTY, place
 from pipeline.law import ensure
 
-#: Outcomes of an event that reached the ledger.
-COUNTED, DUPLICATE, CONFLICT = 0, 1, 2
+__all__ = ["CONFLICT", "COUNTED", "DAY_BASE", "DUPLICATE", "ENTRY", "DuplicateMemory", "contents_of"]
 
-_DIGEST = 16
 #: One remembered identity; also the format of a state entry. `day` counts from `DAY_BASE`.
 ENTRY = np.dtype([("low", "<u8"), ("high", "<u8"), ("day", "<u2"), ("content", "<u4")])
 #: 2020-01-01; two bytes then hold the days up to the year 2199.
 DAY_BASE = 737_425
-_EMPTY = 0xFFFF_FFFF
 #: The index is at most that full, as a fraction.
 _FILL, _OF = 7, 10
 _BLOCK = 1 << 18
 #: Odd constants of a multiplicative hash (Knuth; splitmix64).
 _MIX_QUANTITY, _MIX_TIME = np.uint64(0x9E37_79B9_7F4A_7C15), np.uint64(0xBF58_476D_1CE4_E5B9)
-
-
-def identities_of(prefixes: Iterable[str], sources: Iterable[str], ids: Iterable[str]) -> bytes:
-    """16 bytes an event of (account, source, id); `prefix` = `account_prefix` of its account.
-
-    Lengths are part of the text, so no two identities share a text.
-    """
-    fresh, digests = blake2b(digest_size=_DIGEST).copy, []
-    for prefix, source, one in zip(prefixes, sources, ids, strict=True):
-        state = fresh()  # a copy of an empty state costs half of a new one
-        state.update(f"{prefix}{len(source)}:{source}{one}".encode())
-        digests.append(state.digest())
-    return b"".join(digests)
-
-
-def account_prefix(account: str) -> str:
-    """What the texts of all identities of an account begin with."""
-    return f"{len(account)}:{account}"
 
 
 def contents_of(seeds: Array, quantities: Array, micros: Array) -> Array:
@@ -64,7 +41,7 @@ class DuplicateMemory:
     def __init__(self) -> None:
         self._size = 0
         self._log = np.empty(1 << 10, ENTRY)
-        self._index = np.full(1 << 11, _EMPTY, np.uint32)
+        self._index = np.full(1 << 11, EMPTY, np.uint32)
 
     def __len__(self) -> int:
         return self._size
@@ -92,38 +69,15 @@ class DuplicateMemory:
         return outcomes
 
     def _place(self, first: int, count: int) -> tuple[Array, Array]:
-        """Find a slot for each of the log's entries from `first` on; outcome and slot of each.
-
-        All entries walk their probe sequences in step. Where several claim an empty slot the earliest gets it (numpy assigns
-        in order, so the last assignment of a reversed claim wins), and the others meet it there as one already known.
-        """
-        log, index = self._log, self._index
-        mask = np.uint64(len(index) - 1)
-        low, high, content = (log[name][first : first + count].copy() for name in ("low", "high", "content"))
-        slots = (low & mask).astype(np.int64)
-        outcomes = np.zeros(count, np.uint8)
-        active = np.arange(count)
-        while active.size:
-            at = index[slots[active]]
-            empty = at == _EMPTY
-            if empty.any():
-                claims = active[empty][::-1]
-                index[slots[claims]] = (claims + first).astype(np.uint32)
-                at = index[slots[active]]
-            others = at != active + first
-            active, at = active[others], at[others]
-            met = log[at]
-            same = (met["low"] == low[active]) & (met["high"] == high[active])
-            known = active[same]
-            outcomes[known] = np.where(met["content"][same] == content[known], DUPLICATE, CONFLICT)
-            active = active[~same]
-            slots[active] = (slots[active] + 1) & np.int64(mask)
+        """Find a slot for each of the log's entries from `first` on; outcome and slot of each."""
+        outcomes, slots = np.empty(count, np.uint8), np.empty(count, np.int64)
+        place(self._index, self._log, first, outcomes, slots)
         return outcomes, slots
 
     def _reserve(self, more: int) -> None:
         """Room for `more` entries. The log grows by an eighth in place, the index to the next power of two."""
         wanted = self._size + more
-        ensure(wanted < _EMPTY, "the duplicate memory of a partition holds less than 2^32 identities", wanted)
+        ensure(wanted < EMPTY, "the duplicate memory of a partition holds less than 2^32 identities", wanted)
         if wanted > len(self._log):
             self._log.resize(max(wanted, len(self._log) * 9 // 8), refcheck=False)
         if wanted * _OF > len(self._index) * _FILL:
@@ -131,7 +85,7 @@ class DuplicateMemory:
 
     def _rebuild(self, wanted: int) -> None:
         """The index anew, with room for `wanted` identities."""
-        self._index = np.full(1 << max(11, (wanted * _OF // _FILL).bit_length()), _EMPTY, np.uint32)
+        self._index = np.full(1 << max(11, (wanted * _OF // _FILL).bit_length()), EMPTY, np.uint32)
         for first in range(0, self._size, _BLOCK):
             self._place(first, min(_BLOCK, self._size - first))
 

@@ -2,8 +2,9 @@
 
 A record is one event, or an array of events, of a workspace. Every event ends as a row or as a `Refusal`.
 
-Events go through in blocks, column by column: what is checked for each of them is one array operation a block. An event that does
-not pass them takes the careful path, which knows why.
+Events go through in blocks, column by column: what is checked for each of them is one array operation a block. Plain events, that
+is nearly all, never become objects; others are decoded. An event that does not pass the checks takes the careful path, which
+knows why.
 """
 
 from __future__ import annotations
@@ -11,18 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
-from itertools import repeat
-from typing import Protocol
 
 import numpy as np
 
-from pipeline.admission import Limits, Refusal, decode_all, decode_event, decode_events, explain, is_json, split_array
+from pipeline.admission import Limits, Refusal, decode_event, decode_events, explain, is_json, split_array
 from pipeline.batches import Rows
-from pipeline.columns import IDENTITY, Array
-from pipeline.days import MICROS_PER_DAY, all_to_micros, day_of
-from pipeline.duplicates import identities_of
+from pipeline.candidates import Candidates, Decoded, Plain, Record, scan
+from pipeline.compiled.events import NONE
+from pipeline.days import MICROS_PER_DAY, day_of
+from pipeline.namings import Naming
 from pipeline.retention import is_split, retention_at
-from pipeline.series import UNKNOWN, Naming, SeriesTable
+from pipeline.series import UNKNOWN, SeriesTable
 from schemas.catalog import Catalog
 from schemas.reasons import Reason
 from schemas.wire import QUANTITY_MAX, UsageEvent, WorkspaceBinding
@@ -31,26 +31,10 @@ from schemas.wire import QUANTITY_MAX, UsageEvent, WorkspaceBinding
 TYPE_PREFIX = "usage."
 #: Series kept between chunks; beyond it the table starts afresh, which costs time and changes nothing.
 _SERIES_MAX = 1_000_000
-#: Events that are decoded before the first of them is used: more would fall out of the processor's cache meanwhile.
-_BLOCK = 1_000
+#: Records that are read before the first of them is used: more would fall out of the processor's cache meanwhile.
+_BLOCK = 4_000
 #: `index` of an event that is a record of its own.
-SINGLE = -1
-
-
-class Record(Protocol):
-    """What routing needs of a Kafka record."""
-
-    @property
-    def offset(self) -> int:
-        """Its place in the partition."""
-
-    @property
-    def key(self) -> bytes | None:
-        """The workspace, or None."""
-
-    @property
-    def value(self) -> bytes | None:
-        """The bytes as they were sent."""
+SINGLE = NONE
 
 
 @dataclass(slots=True)
@@ -64,21 +48,6 @@ class Routed:
     def events(self) -> int:
         """How many events the chunk had."""
         return sum(len(rows.ids) for rows in self.rows) + len(self.refusals)
-
-
-@dataclass(slots=True)
-class _Block:
-    """Decoded events of a chunk, in order: each with its record, and its index there."""
-
-    events: list[UsageEvent] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
-    indexes: list[int] = field(default_factory=list)
-
-    def add(self, events: Sequence[UsageEvent], record: Record, first: int) -> None:
-        """Neighbouring events of one record."""
-        self.events += events
-        self.records += [record] * len(events)
-        self.indexes += range(first, first + len(events))
 
 
 class Router:
@@ -119,30 +88,31 @@ class Router:
             self._forget()
         self._routed, self._split = Routed(), None
         for first in range(0, len(records), _BLOCK):
-            block = records[first : first + _BLOCK]
-            values = [record.value or b"" for record in block]
-            events = decode_all(values) if max(map(len, values)) <= self._limits.record_bytes else None
-            if events is None:
-                self._one_by_one(block, values)
-            else:
-                self._admit(_Block(events, list(block), [SINGLE] * len(events)))
+            self._block(records[first : first + _BLOCK])
         return self._routed
 
-    def _one_by_one(self, records: Iterable[Record], values: Iterable[bytes]) -> None:
-        """A block with records that are no single valid event: arrays, too large, or malformed."""
-        block = _Block()
-        for record, value in zip(records, values, strict=True):
+    def _block(self, records: Sequence[Record]) -> None:
+        values = [record.value or b"" for record in records]
+        joined, rows, plain = scan(values, self._limits.record_bytes, self._limits.record_events)
+        self._admit(Plain(records, joined, rows))
+        if not plain.all():
+            self._one_by_one([(records[place], values[place]) for place in np.flatnonzero(~plain).tolist()])
+
+    def _one_by_one(self, records: Iterable[tuple[Record, bytes]]) -> None:
+        """Records that are not plain: valid in another way, too large, or malformed."""
+        block = Decoded()
+        for record, value in records:
             event = decode_event(value) if len(value) <= self._limits.record_bytes else None
             if event is not None:
                 block.add([event], record, SINGLE)
             else:
                 self._unusual(record, value, block)
-            if len(block.events) >= _BLOCK:
+            if len(block) >= _BLOCK:
                 self._admit(block)
-                block = _Block()
+                block = Decoded()
         self._admit(block)
 
-    def _unusual(self, record: Record, value: bytes, block: _Block) -> None:
+    def _unusual(self, record: Record, value: bytes, block: Decoded) -> None:
         if len(value) > self._limits.record_bytes:
             self._refuse(Reason.RECORD_TOO_LARGE, f"{len(value)} bytes", record, b"", None)
         elif (all_good := decode_events(value)) is not None and len(all_good) <= self._limits.record_events:
@@ -161,45 +131,21 @@ class Router:
                 else:
                     block.add([event], record, index)
 
-    def _admit(self, block: _Block) -> None:
+    def _admit(self, events: Candidates) -> None:
         """The hot path: rows of all events whose series is known and whose figures are in bounds; the others one by one."""
-        events, data = block.events, [event.data for event in block.events]
-        namings = zip(
-            [record.key for record in block.records],
-            [event.subject for event in events],
-            [event.type for event in events],
-            [one.retention_days for one in data],
-            strict=True,
-        )
-        numbers = np.fromiter(map(self._table.numbers.get, namings, repeat(UNKNOWN)), np.int64, len(events))
-        micros = all_to_micros([event.time for event in events])
-        quantities = _bounded([one.quantity for one in data])
+        numbers, quantities, micros = events.numbers(self._table), events.quantities, events.micros
         good = self._table.holds(numbers, micros, self._now) & (micros <= self._latest)
         good &= (quantities >= 0) & (quantities <= QUANTITY_MAX)
         for place in np.flatnonzero(~good).tolist():
-            numbers[place] = self._carefully(
-                events[place], int(micros[place]), block.records[place], block.indexes[place]
-            )
-        sources, ids = [event.source for event in events], [event.id for event in events]
-        offsets = np.array([record.offset for record in block.records], np.int64)
-        indexes = np.array(block.indexes, np.int64)
+            numbers[place] = self._carefully(*events.at(place), int(micros[place]))
         kept = np.flatnonzero(numbers != UNKNOWN)
-        if len(kept) < len(events):
-            numbers, quantities, micros, offsets, indexes = (
-                column[kept] for column in (numbers, quantities, micros, offsets, indexes)
-            )
-            sources, ids = ([texts[place] for place in kept.tolist()] for texts in (sources, ids))
-        if ids:
-            prefixes = map(self._table.prefixes.__getitem__, numbers.tolist())
-            identities = np.frombuffer(identities_of(prefixes, sources, ids), IDENTITY)
-            self._routed.rows.append(
-                Rows(self._table, numbers, quantities, micros, offsets, indexes, identities, sources, ids)
-            )
+        if len(kept):
+            self._routed.rows.append(events.rows(self._table, numbers, kept))
 
     def _refuse(self, reason: Reason, message: str, record: Record, value: bytes, index: int | None) -> None:
         self._routed.refusals.append(Refusal(reason, message, value, record.offset, index, record.key))
 
-    def _carefully(self, event: UsageEvent, micros: int, record: Record, index: int) -> int:
+    def _carefully(self, event: UsageEvent, record: Record, index: int, micros: int) -> int:
         """Every check in the order of precedence; the number of the series, or `UNKNOWN` after a refusal."""
         found = self._series_or_reason(event, micros, record.key)
         if isinstance(found, int):
@@ -251,11 +197,3 @@ class Router:
         if event.data.retention_days is None and is_split(binding, meter.key, day):
             naming = None  # it leads to one series before the change and to another after it
         return self._table.number_of(naming, (workspace, day, meter.key, retention), binding)
-
-
-def _bounded(quantities: list[int]) -> Array:
-    """The quantities; one that no 64 bits hold as one that is out of bounds too."""
-    try:
-        return np.array(quantities, np.int64)
-    except OverflowError:
-        return np.array([min(max(quantity, -1), QUANTITY_MAX + 1) for quantity in quantities], np.int64)

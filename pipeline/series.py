@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
-from functools import lru_cache
 
 import numpy as np
 
 from pipeline.columns import Array
 from pipeline.days import day_bounds
-from pipeline.duplicates import account_prefix
+from pipeline.identities import account_prefix
+from pipeline.namings import Naming, Namings
+from pipeline.texts import Texts
 from schemas.log import SeriesKey
 from schemas.wire import WorkspaceBinding
 
 #: The number of a series that is not known.
 UNKNOWN = -1
-#: How an event names its series: the record's key, subject, type, and retention in days (None: the workspace's default).
-Naming = tuple[bytes | None, str, str, int | None]
 
 
 class SeriesTable:
     """Grows only: a number means the same for as long as the table is held. `len` is how many.
 
-    `numbers` leads from a naming to the newest day of its series. A naming is there only if its key is right.
+    `numbers`, and `namings` for compiled loops, lead from a naming to the newest day of its series. A naming is there only if its
+    key is right. `prefixes` of accounts are what their identities' texts begin with.
     """
 
     def __init__(self, horizon_days: int) -> None:
         self.numbers: dict[Naming, int] = {}
         self.names: list[SeriesKey] = []
-        self.prefixes: list[str] = []
+        self.namings = Namings()
+        self.prefixes = Texts()
         self.accounts: list[str] = []
         self._by_name: dict[SeriesKey, int] = {}
         self._account_numbers: dict[str, int] = {}
@@ -66,6 +67,7 @@ class SeriesTable:
         current = self.numbers.get(naming)
         if current is None or self.names[current][1] < name[1]:
             self.numbers[naming] = number
+            self.namings.learn(naming, number)
         return number
 
     def _add(self, name: SeriesKey, binding: WorkspaceBinding) -> int:
@@ -75,13 +77,10 @@ class SeriesTable:
         account = self._account_numbers.setdefault(binding.account, len(self.accounts))
         if account == len(self.accounts):
             self.accounts.append(binding.account)
+            self.prefixes.add(account_prefix(binding.account))
         self._facts[:, number] = *_bounds(name[1], binding.time_zone, self._horizon), account
         self.names.append(name)
-        self.prefixes.append(_prefix(binding.account))
         return number
-
-
-_prefix = lru_cache(maxsize=65_536)(account_prefix)
 
 
 def _bounds(day: date, zone_name: str, horizon: timedelta) -> tuple[int, int, int]:

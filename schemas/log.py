@@ -41,10 +41,10 @@ class Usage(Struct, frozen=True, tag="usage", tag_field="kind"):
 
 
 class RoutedUsage(Usage, frozen=True, tag="usage", tag_field="kind"):
-    """The batch as it is written: with the identities in full, for the audit's sake."""
+    """The batch as it is written: with the identities in full, for the audit's sake, as JSON arrays of strings."""
 
-    sources: list[str]
-    ids: list[str]
+    sources: msgspec.Raw
+    ids: msgspec.Raw
 
 
 class Bound(Struct, frozen=True, tag="binding", tag_field="kind"):

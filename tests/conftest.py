@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import hypothesis
 import pytest
 from aiokafka import AIOKafkaProducer
 from clickhouse_connect.driver.client import Client
@@ -25,6 +26,10 @@ from agents.migrate import migrate
 from agents.settings import Settings, load_settings
 from agents.topics import ensure_topics
 from served import Served, serve
+
+# The first call of a compiled loop compiles it, and servers share the cores: how long an example takes says nothing.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 

@@ -142,7 +142,7 @@ def test_neighbours_change_nothing() -> None:
         for routed in (whole, alone)
     ]
     assert refused[0] == refused[1]
-    rows = [{(r.offsets[i], r.indexes[i], r.ids[i], r.quantities[i], r.micros[i]) for one in routed for r in one.rows
+    rows = [{(r.offsets[i], r.indexes[i], r.ids.array(i, i + 1), r.quantities[i], r.micros[i]) for one in routed for r in one.rows
              for i in range(len(r.ids))} for routed in (whole, alone)]  # fmt: skip
     assert rows[0] == rows[1]
     assert len(rows[0]) == len(good) + 1

@@ -21,7 +21,7 @@ from agents.local.kafka import jars
 from agents.local.services import Services
 from agents.settings import Settings, load_settings
 
-_LIBRARIES = ("faust-streaming", "aiokafka", "msgspec", "numpy")
+_LIBRARIES = ("faust-streaming", "aiokafka", "msgspec", "numba", "numpy")
 
 
 def run_bench(console: Console, events: int, workspaces: int, only: Sequence[str], *, as_json: bool) -> int:
