@@ -81,23 +81,19 @@ def _three_loops(bench: Bench, events: int, array: int) -> list[dict[str, Any]]:
             bare = stand.python("agents.bench.loops", "bare", events, array)
             stock = stand.python("agents.bench.loops", "stock", min(events, _STOCK_EVENTS * array), array)
         rounds.append((_row(worker), bare, stock))
-    bare, stock = (median(each[column] for each in rounds) for column in (1, 2))
+    bare, stock = median(bare for _, bare, _ in rounds), median(stock for _, _, stock in rounds)
     worker_row = {name: median(row[name] for row, _, _ in rounds) for name in rounds[0][0]}
     shares = " ".join(f"{100 * row['events/s'] / bare:.0f}" for row, bare, _ in rounds)
-    return [
-        {
-            "loop": name,
-            **row,
-            "x stock": row["events/s"] / stock,
-            "% of bare": 100 * row["events/s"] / bare,
-            "rounds": each,
-        }
-        for name, row, each in (
-            ("bare", {"events/s": round(bare), "to ClickHouse": None, "CPU µs/event": None}, None),
-            ("stock", {"events/s": round(stock), "to ClickHouse": None, "CPU µs/event": None}, None),
-            ("drawdown", worker_row, shares),
-        )
+    none: dict[str, Any] = dict.fromkeys(worker_row)
+    rows = [
+        {"loop": "bare", **none, "events/s": round(bare)},
+        {"loop": "stock", **none, "events/s": round(stock)},
+        {"loop": "drawdown", **worker_row},
     ]
+    for row in rows:
+        row |= {"x stock": row["events/s"] / stock, "% of bare": 100 * row["events/s"] / bare, "% by round": None}
+    rows[-1]["% by round"] = shares
+    return rows
 
 
 def workers(bench: Bench) -> Measured:
