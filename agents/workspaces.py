@@ -5,32 +5,28 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 
-import msgspec
 from msgspec import structs
 
 from agents.errors import WrongUse
 from agents.kafka import newest_values, send
-from agents.parsers import binding_parser
+from agents.parsers import accepted, binding_parser
 from agents.probe import require_kafka
 from agents.settings import Settings
 from pipeline.admission import UNDECODABLE
 from pipeline.retention import succeed
 from schemas.catalog import load_catalog
+from schemas.log import Bound
 from schemas.topics import WORKSPACES
 from schemas.wire import WorkspaceBinding, encode
 
-_decode = msgspec.json.Decoder(WorkspaceBinding).decode
-
 
 def workspaces_of(settings: Settings, account: str | None) -> list[WorkspaceBinding]:
-    """The bindings, by account and workspace; malformed documents are left out, as by the workers."""
+    """The bindings, by account and workspace; what the workers refuse is left out."""
     require_kafka(settings)
-    found = []
-    for value in asyncio.run(newest_values(settings, settings.topic_prefix + WORKSPACES.name, 0)).values():
-        with suppress(*UNDECODABLE):
-            found.append(_decode(value))
+    parse = binding_parser(load_catalog(settings.catalog))
+    values = asyncio.run(newest_values(settings, settings.topic_prefix + WORKSPACES.name, 0)).values()
+    found = [event.binding for value in values if isinstance(event := accepted(parse, value), Bound)]
     return sorted((b for b in found if account in (None, b.account)), key=lambda b: (b.account, b.workspace))
 
 

@@ -23,7 +23,7 @@ from conftest import Meter
 from pipeline.account import Account
 from schemas.billing import Amendment, Funded, Order
 from schemas.catalog import load_catalog
-from world import event
+from world import binding, event
 
 
 class Shop:
@@ -86,6 +86,7 @@ def test_the_six_steps(shop: Shop) -> None:
     )
     assert "not_commercial" in shop.refused(*buy)
     shop.ask("workspace", "bind", "B", "--account", "acct", "--plan", "commercial")
+    shop.meter.documents([binding("0", "acct", "Mars/Olympus")], [])  # the workers refuse it
     assert [b["plan"] for b in shop.ask("workspace", "list", "acct")] == ["commercial", "commercial"]
     for days in (14, 7):
         bound = shop.ask("workspace", "bind", "A", "--account", "acct", "--retention", f"page_views={days}")
