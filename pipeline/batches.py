@@ -43,7 +43,7 @@ def batches(partition: int, rows: Iterable[Rows]) -> Iterator[RoutedUsage]:
 
 def _of_table(partition: int, table: SeriesTable, rows: list[Rows]) -> Iterator[RoutedUsage]:
     series = np.concatenate([one.series for one in rows])
-    offsets, indexes = (np.concatenate([getattr(one, name) for one in rows]) for name in ("offsets", "indexes"))
+    columns = {name: np.concatenate([getattr(one, name) for one in rows]) for name in _NUMBERS}
     met = np.zeros(len(table), bool)
     met[series] = True
     accounts, ranks = np.unique(table.account_of[met], return_inverse=True)
@@ -52,13 +52,13 @@ def _of_table(partition: int, table: SeriesTable, rows: list[Rows]) -> Iterator[
     ranks = ranks_of[series]
     # Sixteen bits are sorted by radix, which is many times faster.
     ranks = ranks.astype(np.uint16) if len(accounts) < 1 << 16 else ranks
-    if (np.diff(offsets) < 0).any():  # what was read in two ways out of one chunk
-        arrival = np.lexsort((indexes, offsets))
+    if (np.diff(columns["offsets"]) < 0).any():  # what was read in two ways out of one chunk
+        arrival = np.lexsort((columns["indexes"], columns["offsets"]))
         order = arrival[np.argsort(ranks[arrival], kind="stable")]
     else:
         order = np.argsort(ranks, kind="stable")
     series = series[order]
-    columns = {name: np.concatenate([getattr(one, name) for one in rows])[order] for name in _NUMBERS}
+    columns = {name: column[order] for name, column in columns.items()}
     sources, ids = (in_order([getattr(one, name) for one in rows], order) for name in ("sources", "ids"))
     bounds = np.searchsorted(ranks[order], np.arange(len(accounts) + 1)).tolist()
     for account, start, end in zip(accounts.tolist(), bounds, bounds[1:], strict=False):

@@ -7,6 +7,7 @@ were made objects by the typed decoder.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from itertools import repeat
 from typing import Protocol
 
@@ -20,7 +21,7 @@ from pipeline.compiled import events as plain
 from pipeline.days import all_to_micros
 from pipeline.identities import identities_in, identities_of
 from pipeline.series import UNKNOWN, SeriesTable
-from pipeline.texts import Listing
+from pipeline.texts import Listing, joined
 from schemas.wire import QUANTITY_MAX, UsageEvent
 
 
@@ -41,7 +42,7 @@ class Record(Protocol):
 
 
 class Candidates(Protocol):
-    """Events in order of arrival; every column has one number an event. `indexes`: place in an array, or -1."""
+    """Events in order of arrival; every column has one number an event."""
 
     @property
     def quantities(self) -> Array:
@@ -66,21 +67,20 @@ def scan(values: Sequence[bytes], record_bytes: int, record_events: int) -> tupl
 
     Records of more bytes or events than that are not.
     """
-    joined = b"".join(values)
-    bounds = np.zeros(len(values) + 1, np.int64)
-    np.cumsum(np.fromiter(map(len, values), np.int64, len(values)), out=bounds[1:])
-    rows = np.empty((len(joined) // plain.EVENT_BYTES_MIN + 1, plain.WIDTH), np.int64)
+    text, bounds = joined(values)
+    rows = np.empty((len(text) // plain.EVENT_BYTES_MIN + 1, plain.WIDTH), np.int64)
     found = np.zeros(len(values), np.bool_)
-    size = plain.scan(np.frombuffer(joined, np.uint8), bounds, record_bytes, record_events, rows, found)
-    return joined, rows[:size], found
+    size = plain.scan(np.frombuffer(text, np.uint8), bounds, record_bytes, record_events, rows, found)
+    return text, rows[:size], found
 
 
 class Plain:
     """Plain events of some records."""
 
-    def __init__(self, records: Sequence[Record], joined: bytes, rows: Array) -> None:
-        self._records, self._joined, self._rows = records, joined, rows
-        self._text = np.frombuffer(joined, np.uint8)
+    def __init__(self, records: Sequence[Record], values: bytes, rows: Array) -> None:
+        """`values` of the records, joined, and what `scan` found there."""
+        self._records, self._values, self._rows = records, values, rows
+        self._text = np.frombuffer(values, np.uint8)
         self.quantities, self.micros = rows[:, plain.QUANTITY], rows[:, plain.MICROS]
 
     def numbers(self, table: SeriesTable) -> Array:
@@ -90,7 +90,7 @@ class Plain:
     def at(self, place: int) -> tuple[UsageEvent, Record, int]:
         """One event with its record and its index there."""
         record, index, start, end = self._rows[place, : plain.END + 1].tolist()
-        return decode_valid(self._joined[start:end]), self._records[record], index
+        return decode_valid(self._values[start:end]), self._records[record], index
 
     def rows(self, table: SeriesTable, numbers: Array, kept: Array) -> Rows:
         """The rows of the events at the places `kept`; `numbers` are the series of all."""
@@ -105,7 +105,7 @@ class Plain:
 
 
 class Decoded:
-    """Events that the typed decoder made: each with its record, and its index there."""
+    """Events that the typed decoder made: each with its record, and its index there. All are added before a column is asked for."""
 
     def __init__(self) -> None:
         self._events: list[UsageEvent] = []
@@ -121,7 +121,7 @@ class Decoded:
         self._records += [record] * len(events)
         self._indexes += range(first, first + len(events))
 
-    @property
+    @cached_property
     def quantities(self) -> Array:
         """Bounded to below 0 and above `QUANTITY_MAX`."""
         quantities = [event.data.quantity for event in self._events]
@@ -130,7 +130,7 @@ class Decoded:
         except OverflowError:
             return np.array([min(max(quantity, -1), QUANTITY_MAX + 1) for quantity in quantities], np.int64)
 
-    @property
+    @cached_property
     def micros(self) -> Array:
         """The events' own time, microseconds since the epoch."""
         return all_to_micros([event.time for event in self._events])
@@ -160,6 +160,5 @@ class Decoded:
 
 
 def _listing(texts: Iterable[str]) -> Listing:
-    strings = [msgspec.json.encode(text) for text in texts]
-    ends = np.cumsum([*map(len, strings)])
-    return Listing(np.frombuffer(b"".join(strings), np.uint8), np.stack([np.append(0, ends[:-1]), ends], axis=1))
+    text, bounds = joined([msgspec.json.encode(text) for text in texts])
+    return Listing(np.frombuffer(text, np.uint8), np.stack([bounds[:-1], bounds[1:]], axis=1))

@@ -7,7 +7,7 @@ import numpy as np
 from pipeline.columns import Array
 from pipeline.compiled.events import NONE
 from pipeline.compiled.namings import DAYS, EMPTY, END, MIDDLE, NUMBER, START, WIDTH, look_up, slot_of
-from pipeline.texts import Texts
+from pipeline.texts import Texts, joined
 
 #: How an event names its series: the record's key, subject, type, and retention in days (None: the workspace's default).
 Naming = tuple[bytes | None, str, str, int | None]
@@ -36,12 +36,20 @@ class Namings:
 
     def numbers(self, text: Array, rows: Array, keys: list[bytes | None]) -> Array:
         """The number of each row's series, or `UNKNOWN`; `keys` are those of the records."""
-        bounds = np.zeros(len(keys) + 1, np.int64)
-        np.cumsum([len(key or b"") for key in keys], out=bounds[1:])
-        joined = np.frombuffer(b"".join([key or b"" for key in keys]), np.uint8)
+        there, bounds = joined([key or b"" for key in keys])
         keyless = np.array([key is None for key in keys], np.bool_)
         numbers = np.empty(len(rows), np.int64)
-        look_up(self._slots, self._entries, self._own.text, text, rows, joined, bounds, keyless, numbers)
+        look_up(
+            self._slots,
+            self._entries,
+            self._own.text,
+            text,
+            rows,
+            np.frombuffer(there, np.uint8),
+            bounds,
+            keyless,
+            numbers,
+        )
         return numbers
 
     def _add(self, subject: str, type_: str, days: int) -> int:

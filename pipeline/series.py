@@ -7,6 +7,7 @@ from datetime import date, timedelta
 import numpy as np
 
 from pipeline.columns import Array
+from pipeline.compiled.namings import UNKNOWN
 from pipeline.days import day_bounds
 from pipeline.identities import account_prefix
 from pipeline.namings import Naming, Namings
@@ -14,8 +15,7 @@ from pipeline.texts import Texts
 from schemas.log import SeriesKey
 from schemas.wire import WorkspaceBinding
 
-#: The number of a series that is not known.
-UNKNOWN = -1
+__all__ = ["UNKNOWN", "SeriesTable"]
 
 
 class SeriesTable:

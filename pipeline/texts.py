@@ -11,6 +11,13 @@ from pipeline.columns import Array
 from pipeline.compiled.strings import enumerate_strings
 
 
+def joined(texts: Sequence[bytes]) -> tuple[bytes, Array]:
+    """The texts one behind the other; text n lies from bound n to bound n + 1."""
+    bounds = np.zeros(len(texts) + 1, np.int64)
+    np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)), out=bounds[1:])
+    return b"".join(texts), bounds
+
+
 class Texts:
     """Texts in UTF-8, one behind the other; grows only. Text n lies in `text` from `bounds[n]` to `bounds[n + 1]`."""
 
@@ -18,9 +25,6 @@ class Texts:
         self._size = 0
         self.text: Array = np.empty(1 << 10, np.uint8)
         self.bounds: Array = np.zeros(1 << 7, np.int64)
-
-    def __len__(self) -> int:
-        return self._size
 
     def add(self, text: str) -> None:
         """Append a text."""

@@ -15,7 +15,7 @@ _IV = np.array(
     ],
     np.uint64,
 )  # fmt: skip
-#: Message words in the order in which a round takes them; the last two rounds are the first two again.
+#: Message words in the order in which a round takes them; the eleventh round is like the first again.
 _SIGMA = np.array(
     [
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
@@ -28,8 +28,6 @@ _SIGMA = np.array(
         [13, 11, 7, 14, 12, 1, 3, 9, 5, 0, 15, 4, 8, 6, 2, 10],
         [6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5],
         [10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0],
-        [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
-        [14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3],
     ],
     np.uint64,
 )
@@ -58,7 +56,7 @@ def _compress(h, m, read, last):
     if last:
         v14 = ~v14
     for r in range(12):
-        s = _SIGMA[r]
+        s = _SIGMA[r % 10]
         v0, v4, v8, v12 = _mix(v0, v4, v8, v12, m[s[0]], m[s[1]])
         v1, v5, v9, v13 = _mix(v1, v5, v9, v13, m[s[2]], m[s[3]])
         v2, v6, v10, v14 = _mix(v2, v6, v10, v14, m[s[4]], m[s[5]])

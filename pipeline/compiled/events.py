@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.compiled import compiled
-from pipeline.compiled.bytes import byte
+from pipeline.compiled.bytes import byte, equal
 from pipeline.compiled.instants import NOT_PLAIN, instant
 from schemas.wire import NAME_CHARS_MAX
 
@@ -219,12 +219,7 @@ def _natural(text, at, end):
 
 @compiled
 def _is(text, start, stop, wanted):
-    if stop - start != len(wanted):
-        return False
-    for place in range(len(wanted)):
-        if byte(text, start + place) != wanted[place]:
-            return False
-    return True
+    return equal(text, start, stop, wanted, 0, len(wanted))
 
 
 @compiled

@@ -5,23 +5,26 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.compiled import compiled
+from pipeline.compiled.bytes import equal
 from pipeline.compiled.events import RECORD, RETENTION, SUBJECT, SUBJECT_END, TYPE, TYPE_END
 
 #: Columns of an entry: the subject from `START` to `MIDDLE` and the type from there to `END` of the index's own text.
 START, MIDDLE, END, DAYS, NUMBER, WIDTH = range(6)
 EMPTY = -1
+#: The number of a series that is not known.
+UNKNOWN = -1
 _FNV_START, _FNV_PRIME = np.uint64(0xCBF2_9CE4_8422_2325), np.uint64(0x0000_0100_0000_01B3)
 
 
 @compiled
 def look_up(slots, entries, own, text, rows, keys, key_bounds, keyless, numbers):
-    """The number of each event's series; `EMPTY` when it is not there, or the record's key is not the event's subject."""
+    """The number of each event's series; `UNKNOWN` when it is not there, or the record's key is not the event's subject."""
     for i in range(len(rows)):
         row = rows[i]
         record, start, stop = row[RECORD], row[SUBJECT] + 1, row[SUBJECT_END] - 1
         key, key_end = key_bounds[record], key_bounds[record + 1]
-        numbers[i] = EMPTY
-        if keyless[record] or _equal(keys, key, key_end, text, start, stop):
+        numbers[i] = UNKNOWN
+        if keyless[record] or equal(keys, key, key_end, text, start, stop):
             slot = slot_of(slots, entries, own, text, start, stop, row[TYPE] + 1, row[TYPE_END] - 1, row[RETENTION])
             if slots[slot] != EMPTY:
                 numbers[i] = entries[slots[slot], NUMBER]
@@ -38,8 +41,8 @@ def slot_of(slots, entries, own, text, start, stop, type_start, type_stop, days)
         entry = entries[slots[slot]]
         if (
             entry[DAYS] == days
-            and _equal(own, entry[START], entry[MIDDLE], text, start, stop)
-            and _equal(own, entry[MIDDLE], entry[END], text, type_start, type_stop)
+            and equal(own, entry[START], entry[MIDDLE], text, start, stop)
+            and equal(own, entry[MIDDLE], entry[END], text, type_start, type_stop)
         ):
             break
         slot = (slot + 1) & mask
@@ -52,13 +55,3 @@ def _hash(text, start, stop, mixed):
     for place in range(start, stop):
         mixed = (mixed ^ np.uint64(text[place])) * _FNV_PRIME
     return mixed
-
-
-@compiled
-def _equal(one, start, stop, other, other_start, other_stop):
-    if stop - start != other_stop - other_start:
-        return False
-    for place in range(stop - start):
-        if one[start + place] != other[other_start + place]:
-            return False
-    return True
