@@ -16,6 +16,8 @@ from pipeline.admission import decode_event, decode_events
 from pipeline.batches import batches
 from pipeline.candidates import scan
 from pipeline.compiled import events as plain
+from pipeline.compiled.instants import NOT_PLAIN
+from pipeline.compiled.strings import closing_quote
 from pipeline.days import to_micros
 from pipeline.identities import account_prefix, identities_in, identities_of
 from pipeline.namings import Namings
@@ -110,6 +112,18 @@ def test_what_producers_write_is_plain(value: str) -> None:
 def test_all_else_is_left_to_the_decoder(value: str) -> None:
     """Valid or not: what is not plain is no row."""
     assert not agree(value.encode())
+
+
+@pytest.mark.parametrize("size", [1, 7, 8, 9, 16, 30])
+def test_a_string_ends_at_its_quote_and_has_only_plain_bytes(size: int) -> None:
+    for place in range(size):
+        for one in range(256):
+            text = bytearray(b"~ " * size)[:size]
+            text[place] = one
+            clean = 32 <= one < 127 and one != ord("\\")
+            array = np.frombuffer(bytes(text) + b'"', np.uint8)
+            at = closing_quote(array.ctypes.data, 0, len(array))
+            assert at == (NOT_PLAIN if not clean else place if one == ord('"') else size), (place, one)
 
 
 def test_too_much_is_not_plain() -> None:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.compiled import compiled
+from pipeline.compiled.bytes import WORD_BYTES, word
 
 DIGEST_BYTES = 16
 BLOCK_BYTES = 128
-_IV = np.array(
-    [
+_IV = tuple(
+    np.uint64(one)
+    for one in (
         0x6A09E667F3BCC908, 0xBB67AE8584CAA73B, 0x3C6EF372FE94F82B, 0xA54FF53A5F1D36F1,
         0x510E527FADE682D1, 0x9B05688C2B3E6C1F, 0x1F83D9ABFB41BD6B, 0x5BE0CD19137E2179,
-    ],
-    np.uint64,
+    )
 )  # fmt: skip
-#: Message words in the order in which a round takes them; the eleventh round is like the first again.
-_SIGMA = np.array(
+#: Where in a block the message words stand, in the order in which a round takes them; the eleventh round is like the first again.
+_SIGMA = WORD_BYTES * np.array(
     [
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15],
         [14, 10, 4, 8, 9, 15, 13, 6, 1, 12, 0, 2, 11, 7, 5, 3],
@@ -29,50 +30,45 @@ _SIGMA = np.array(
         [6, 15, 14, 9, 11, 3, 0, 8, 12, 2, 13, 7, 1, 4, 10, 5],
         [10, 2, 8, 4, 7, 6, 1, 5, 15, 11, 9, 14, 3, 12, 13, 0],
     ],
-    np.uint64,
+    np.int64,
 )
 #: What the digest's length and "no key" make of the first word of the start value.
-_PARAMETERS = np.uint64(0x0101_0000 ^ DIGEST_BYTES)
+_FIRST = _IV[0] ^ np.uint64(0x0101_0000 ^ DIGEST_BYTES)
 
 
 @compiled
-def blake2b_into(digest, message, size):
-    """Two words of digest of the first `size` bytes of a message, little-endian words, that is zero from there to the end of its block."""
-    state = _IV.copy()
-    state[0] ^= _PARAMETERS
-    blocks = max(1, (size + BLOCK_BYTES - 1) // BLOCK_BYTES)
-    for block in range(blocks):
-        last = block == blocks - 1
-        read = np.uint64(size if last else (block + 1) * BLOCK_BYTES)
-        _compress(state, message[16 * block : 16 * block + 16], read, last)
-    digest[0], digest[1] = state[0], state[1]
+def blake2b(message, size):
+    """Two words of digest of the first `size` bytes at an address; from there to the end of their block are zeros."""
+    state = (_FIRST, _IV[1], _IV[2], _IV[3], _IV[4], _IV[5], _IV[6], _IV[7])
+    read = BLOCK_BYTES
+    while read < size:
+        state = _compress(state, message, np.uint64(read), np.uint64(0))
+        message += BLOCK_BYTES
+        read += BLOCK_BYTES
+    state = _compress(state, message, np.uint64(size), ~np.uint64(0))
+    return state[0], state[1]
 
 
 @compiled
 def _compress(h, m, read, last):
-    v0, v1, v2, v3, v4, v5, v6, v7 = h[0], h[1], h[2], h[3], h[4], h[5], h[6], h[7]
-    v8, v9, v10, v11, v12, v13, v14, v15 = _IV[0], _IV[1], _IV[2], _IV[3], _IV[4], _IV[5], _IV[6], _IV[7]
+    v0, v1, v2, v3, v4, v5, v6, v7 = h
+    v8, v9, v10, v11, v12, v13, v14, v15 = _IV
     v12 ^= read
-    if last:
-        v14 = ~v14
+    v14 ^= last
     for r in range(12):
-        s = _SIGMA[r % 10]
-        v0, v4, v8, v12 = _mix(v0, v4, v8, v12, m[s[0]], m[s[1]])
-        v1, v5, v9, v13 = _mix(v1, v5, v9, v13, m[s[2]], m[s[3]])
-        v2, v6, v10, v14 = _mix(v2, v6, v10, v14, m[s[4]], m[s[5]])
-        v3, v7, v11, v15 = _mix(v3, v7, v11, v15, m[s[6]], m[s[7]])
-        v0, v5, v10, v15 = _mix(v0, v5, v10, v15, m[s[8]], m[s[9]])
-        v1, v6, v11, v12 = _mix(v1, v6, v11, v12, m[s[10]], m[s[11]])
-        v2, v7, v8, v13 = _mix(v2, v7, v8, v13, m[s[12]], m[s[13]])
-        v3, v4, v9, v14 = _mix(v3, v4, v9, v14, m[s[14]], m[s[15]])
-    h[0] ^= v0 ^ v8
-    h[1] ^= v1 ^ v9
-    h[2] ^= v2 ^ v10
-    h[3] ^= v3 ^ v11
-    h[4] ^= v4 ^ v12
-    h[5] ^= v5 ^ v13
-    h[6] ^= v6 ^ v14
-    h[7] ^= v7 ^ v15
+        s = r % 10
+        v0, v4, v8, v12 = _mix(v0, v4, v8, v12, word(m, _SIGMA[s, 0]), word(m, _SIGMA[s, 1]))
+        v1, v5, v9, v13 = _mix(v1, v5, v9, v13, word(m, _SIGMA[s, 2]), word(m, _SIGMA[s, 3]))
+        v2, v6, v10, v14 = _mix(v2, v6, v10, v14, word(m, _SIGMA[s, 4]), word(m, _SIGMA[s, 5]))
+        v3, v7, v11, v15 = _mix(v3, v7, v11, v15, word(m, _SIGMA[s, 6]), word(m, _SIGMA[s, 7]))
+        v0, v5, v10, v15 = _mix(v0, v5, v10, v15, word(m, _SIGMA[s, 8]), word(m, _SIGMA[s, 9]))
+        v1, v6, v11, v12 = _mix(v1, v6, v11, v12, word(m, _SIGMA[s, 10]), word(m, _SIGMA[s, 11]))
+        v2, v7, v8, v13 = _mix(v2, v7, v8, v13, word(m, _SIGMA[s, 12]), word(m, _SIGMA[s, 13]))
+        v3, v4, v9, v14 = _mix(v3, v4, v9, v14, word(m, _SIGMA[s, 14]), word(m, _SIGMA[s, 15]))
+    return (
+        h[0] ^ v0 ^ v8, h[1] ^ v1 ^ v9, h[2] ^ v2 ^ v10, h[3] ^ v3 ^ v11,
+        h[4] ^ v4 ^ v12, h[5] ^ v5 ^ v13, h[6] ^ v6 ^ v14, h[7] ^ v7 ^ v15,
+    )  # fmt: skip
 
 
 @compiled

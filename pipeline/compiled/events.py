@@ -7,11 +7,10 @@ found here (`tests/test_plain.py` compares the two); every other record is left 
 
 from __future__ import annotations
 
-import numpy as np
-
 from pipeline.compiled import compiled
-from pipeline.compiled.bytes import byte, equal
+from pipeline.compiled.bytes import WORD_BYTES, byte, put_number
 from pipeline.compiled.instants import NOT_PLAIN, instant
+from pipeline.compiled.strings import closing_quote, short
 from schemas.wire import NAME_CHARS_MAX
 
 #: Columns of a row. Places are those of the joined values: an event from `START` to `END`, JSON strings with their quotes.
@@ -27,46 +26,65 @@ _DIGITS_MAX = 17
 _UNKNOWN, _ID, _SOURCE, _SUBJECT, _TYPE, _TIME, _DATA, _SPECVERSION = 0, 1, 2, 4, 8, 16, 32, 64
 _ALL = 127
 _QUANTITY, _RETENTION = 1, 2
-_QUOTE, _COMMA, _COLON, _ZERO, _NINE = 34, 44, 58, 48, 57
-#: Whether a byte may stand in a plain string: printable ASCII, but no quote and no backslash.
-_IN_STRING = np.array([32 <= one < 127 and one not in b'"\\' for one in range(256)])
+_QUOTE, _COMMA, _COLON, _ZERO, _NINE, _SPACE = b'",:09 '
+
+
+def _number(text):
+    """What `short` finds in a text that begins so."""
+    return int.from_bytes(text[:WORD_BYTES], "little")
+
+
+_NAMED_ID, _NAMED_SOURCE, _NAMED_SUBJECT = _number(b"id"), _number(b"source"), _number(b"subject")
+_NAMED_TYPE, _NAMED_TIME, _NAMED_DATA = _number(b"type"), _number(b"time"), _number(b"data")
+_NAMED_SPECVERSION, _SPECVERSION_REST = _number(b"specversion"), _number(b"ion")
+_NAMED_QUANTITY, _NAMED_RETENTION, _RETENTION_REST = (
+    _number(b"quantity"),
+    _number(b"retention_days"),
+    _number(b"n_days"),
+)
+_NULL, _ONE_ZERO = _number(b"null"), _number(b"1.0")
 
 
 @compiled
-def scan(text, bounds, record_bytes, record_events, rows, plain):
+def scan(values, bounds, record_bytes, record_events, rows, plain):
     """The number of rows: one for each event of the plain records; says which those are.
 
     Records of more bytes or events than that are not.
     """
-    size = 0
+    text, room, size = values.ctypes.data, len(rows), 0
     for record in range(len(plain)):
         start, end = bounds[record], bounds[record + 1]
         if end - start <= record_bytes:
-            after = _record(text, start, end, rows[size:], record_events)
-            if after >= 0:
+            most = min(record_events, room - size)
+            found = _record(text, start, end, rows.ctypes.data + size * WIDTH * WORD_BYTES, most)
+            if found >= 0:
                 plain[record] = True
-                rows[size : size + after, RECORD] = record
-                size += after
+                for place in range(size, size + found):
+                    rows[place, RECORD] = record
+                size += found
     return size
 
 
 @compiled
-def _record(text, start, end, rows, most):
-    """How many events a value has, written to the first rows, or `NOT_PLAIN`."""
+def _record(text, start, end, row, most):
+    """How many events a value has, written to as many rows from the first on, or `NOT_PLAIN`."""
     at, size = _skip(text, start, end), 0
     if at == end or byte(text, at) != ord("["):
-        at = _event(text, at, end, rows[0]) if len(rows) else NOT_PLAIN
-        rows[0, INDEX] = NONE
+        if most < 1:
+            return NOT_PLAIN
+        at = _event(text, at, end, row)
+        put_number(row, INDEX, NONE)
         return 1 if at != NOT_PLAIN and _skip(text, at, end) == end else NOT_PLAIN
     more = True
     while more:
         at = _skip(text, at + 1, end)  # behind the bracket, or a comma
-        if size == min(most, len(rows)):
+        if size == most:
             return NOT_PLAIN
-        at = _event(text, at, end, rows[size])
+        at = _event(text, at, end, row)
         if at == NOT_PLAIN:
             return NOT_PLAIN
-        rows[size, INDEX] = size
+        put_number(row, INDEX, size)
+        row += WIDTH * WORD_BYTES
         size += 1
         at = _skip(text, at, end)
         if at == end:
@@ -78,20 +96,21 @@ def _record(text, start, end, rows, most):
 @compiled
 def _event(text, at, end, row):
     """The place behind the event, which is in the row then."""
-    row[START], row[RETENTION], seen = at, NONE, 0
-    first, more = ord("{"), True
+    put_number(row, START, at)
+    put_number(row, RETENTION, NONE)
+    seen, first, more = 0, ord("{"), True
     while more:
         name, stop, at = _member(text, at, end, first)
         if at == NOT_PLAIN:
             return NOT_PLAIN
-        attribute = _attribute(text, name, stop)
+        attribute = _attribute(text, name, stop, end)
         if seen & attribute:
             return NOT_PLAIN
         seen |= attribute
         at = _data(text, at, end, row) if attribute == _DATA else _text(text, at, end, attribute, row)
         at, more = _after(text, at, end)
         first = _COMMA
-    row[END] = at
+    put_number(row, END, at)
     return at if seen == _ALL else NOT_PLAIN
 
 
@@ -103,21 +122,17 @@ def _data(text, at, end, row):
         name, stop, at = _member(text, at, end, first)
         if at == NOT_PLAIN:
             return NOT_PLAIN
-        field = _UNKNOWN
-        if _is(text, name, stop, b"quantity"):
-            field = _QUANTITY
-            row[QUANTITY], at = _natural(text, at, end)
-        elif _is(text, name, stop, b"retention_days"):
-            field = _RETENTION
-            if _is(text, at, min(at + 4, end), b"null"):
-                at += 4
-            else:
-                row[RETENTION], at = _natural(text, at, end)
-        else:
-            at = _text(text, at, end, _UNKNOWN, row)
+        field = _field(text, name, stop, end)
         if seen & field:
             return NOT_PLAIN
         seen |= field
+        if field == _UNKNOWN:
+            at = _text(text, at, end, _UNKNOWN, row)
+        elif field == _RETENTION and at + 4 <= end and short(text, at, at + 4, end) == _NULL:
+            at += 4
+        else:
+            value, at = _natural(text, at, end)
+            put_number(row, QUANTITY if field == _QUANTITY else RETENTION, value)
         at, more = _after(text, at, end)
         first = _COMMA
     return at if seen & _QUANTITY else NOT_PLAIN
@@ -131,13 +146,13 @@ def _member(text, at, end, first):
     at = _skip(text, at + 1, end)
     if at == end or byte(text, at) != _QUOTE:
         return at, at, NOT_PLAIN
-    stop = _quoted(text, at, end)
+    stop = closing_quote(text, at + 1, end)
     if stop == NOT_PLAIN:
         return at, at, NOT_PLAIN
-    colon = _skip(text, stop, end)
+    colon = _skip(text, stop + 1, end)
     if colon == end or byte(text, colon) != _COLON:
         return at, at, NOT_PLAIN
-    return at + 1, stop - 1, _skip(text, colon + 1, end)
+    return at + 1, stop, _skip(text, colon + 1, end)
 
 
 @compiled
@@ -154,21 +169,33 @@ def _after(text, at, end):
 
 
 @compiled
-def _attribute(text, start, stop):
-    size = stop - start
+def _attribute(text, start, stop, end):
+    size, name = stop - start, short(text, start, stop, end)
     if size == 2:
-        return _ID if _is(text, start, stop, b"id") else _UNKNOWN
+        return _ID if name == _NAMED_ID else _UNKNOWN
     if size == 4:
-        if _is(text, start, stop, b"type"):
+        if name == _NAMED_TYPE:
             return _TYPE
-        if _is(text, start, stop, b"time"):
+        if name == _NAMED_TIME:
             return _TIME
-        return _DATA if _is(text, start, stop, b"data") else _UNKNOWN
+        return _DATA if name == _NAMED_DATA else _UNKNOWN
     if size == 6:
-        return _SOURCE if _is(text, start, stop, b"source") else _UNKNOWN
+        return _SOURCE if name == _NAMED_SOURCE else _UNKNOWN
     if size == 7:
-        return _SUBJECT if _is(text, start, stop, b"subject") else _UNKNOWN
-    return _SPECVERSION if _is(text, start, stop, b"specversion") else _UNKNOWN
+        return _SUBJECT if name == _NAMED_SUBJECT else _UNKNOWN
+    if size == 11 and name == _NAMED_SPECVERSION and short(text, start + WORD_BYTES, stop, end) == _SPECVERSION_REST:
+        return _SPECVERSION
+    return _UNKNOWN
+
+
+@compiled
+def _field(text, start, stop, end):
+    size, name = stop - start, short(text, start, stop, end)
+    if size == 8:
+        return _QUANTITY if name == _NAMED_QUANTITY else _UNKNOWN
+    if size == 14 and name == _NAMED_RETENTION and short(text, start + WORD_BYTES, stop, end) == _RETENTION_REST:
+        return _RETENTION
+    return _UNKNOWN
 
 
 @compiled
@@ -176,31 +203,28 @@ def _text(text, at, end, attribute, row):
     """The place behind the string of an attribute, whose place, or for `time` whose instant, is in the row then."""
     if at >= end or byte(text, at) != _QUOTE:
         return NOT_PLAIN
-    stop = _quoted(text, at, end)
+    stop = closing_quote(text, at + 1, end)
     if stop == NOT_PLAIN or attribute == _UNKNOWN:
-        return stop
+        return NOT_PLAIN if stop == NOT_PLAIN else stop + 1
     if attribute == _TIME:
-        row[MICROS] = instant(text, at + 1, stop - 1)
-        return stop if row[MICROS] >= 0 else NOT_PLAIN
+        micros = instant(text, at + 1, stop)
+        put_number(row, MICROS, micros)
+        return stop + 1 if micros >= 0 else NOT_PLAIN
+    size = stop - at - 1
     if attribute == _SPECVERSION:
-        return stop if _is(text, at, stop, b'"1.0"') else NOT_PLAIN
-    if attribute == _TYPE:
-        row[TYPE], row[TYPE_END] = at, stop
-        return stop
-    if not 0 < stop - at - 2 <= NAME_CHARS_MAX:
+        return stop + 1 if size == 3 and short(text, at + 1, stop, end) == _ONE_ZERO else NOT_PLAIN
+    if attribute != _TYPE and not 0 < size <= NAME_CHARS_MAX:
         return NOT_PLAIN
-    column = ID if attribute == _ID else SOURCE if attribute == _SOURCE else SUBJECT
-    row[column], row[column + 1] = at, stop
-    return stop
-
-
-@compiled
-def _quoted(text, at, end):
-    """The place behind the string that begins with the quote at this place."""
-    at += 1
-    while at < end and _IN_STRING[byte(text, at)]:
-        at += 1
-    return at + 1 if at < end and byte(text, at) == _QUOTE else NOT_PLAIN
+    column = ID
+    if attribute == _TYPE:
+        column = TYPE
+    elif attribute == _SOURCE:
+        column = SOURCE
+    elif attribute == _SUBJECT:
+        column = SUBJECT
+    put_number(row, column, at)
+    put_number(row, column + 1, stop + 1)
+    return stop + 1
 
 
 @compiled
@@ -210,7 +234,7 @@ def _natural(text, at, end):
     while at < end and _ZERO <= byte(text, at) <= _NINE:
         if at - start == _DIGITS_MAX:
             return 0, NOT_PLAIN
-        value = value * 10 + np.int64(byte(text, at)) - _ZERO
+        value = value * 10 + byte(text, at) - _ZERO
         at += 1
     if at == start or (byte(text, start) == _ZERO and at - start > 1):
         return 0, NOT_PLAIN
@@ -218,13 +242,8 @@ def _natural(text, at, end):
 
 
 @compiled
-def _is(text, start, stop, wanted):
-    return equal(text, start, stop, wanted, 0, len(wanted))
-
-
-@compiled
 def _skip(text, at, end):
     """The first place from here on that is no white space."""
-    while at < end and (byte(text, at) == ord(" ") or 9 <= byte(text, at) <= 10 or byte(text, at) == 13):
+    while at < end and (byte(text, at) == _SPACE or 9 <= byte(text, at) <= 10 or byte(text, at) == 13):
         at += 1
     return at

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from pipeline.compiled import compiled
 from pipeline.compiled.bytes import byte
 
@@ -51,7 +49,7 @@ def _decimals(text, at, stop):
         return 0, at
     at, start, micros = at + 1, at + 1, 0
     while at < stop and _ZERO <= byte(text, at) <= _NINE:
-        micros = micros * 10 + np.int64(byte(text, at)) - _ZERO
+        micros = micros * 10 + byte(text, at) - _ZERO
         at += 1
         if at - start > 6:
             return -1, at
@@ -83,7 +81,7 @@ def _digits(text, at, size):
     for place in range(at, at + size):
         if not _ZERO <= byte(text, place) <= _NINE:
             return -1
-        value = value * 10 + np.int64(byte(text, place)) - _ZERO
+        value = value * 10 + byte(text, place) - _ZERO
     return value
 
 
