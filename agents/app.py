@@ -14,6 +14,7 @@ from mode.supervisors import CrashingSupervisor
 from agents.lag import Positions
 from agents.settings import Settings
 from agents.transport import ChunkSchema, ChunkTransport
+from pipeline.records import Records
 
 #: Chunks that Faust keeps per topic before it stops fetching.
 _CHUNKS_BUFFERED = 8
@@ -34,7 +35,7 @@ class Pipeline(Protocol):
     def fetched(self, tp: TP, next_offset: int) -> None:
         """A chunk that ends before this offset was fetched, and will be taken."""
 
-    async def take(self, tp: TP, generation: int, records: list[Any]) -> None:
+    async def take(self, tp: TP, generation: int, records: Records) -> None:
         """Process a chunk; returns when there is room for the next one."""
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
-from typing import Any
 
 import msgspec
 import structlog
@@ -29,6 +28,7 @@ from pipeline.duplicates import COUNTED
 from pipeline.law import LawBroken, ensure
 from pipeline.ledger import Ledger
 from pipeline.outputs import Output
+from pipeline.records import Records
 from pipeline.routing import SINGLE
 from schemas.catalog import Catalog
 from schemas.log import Usage, decode_account_event, encode_account_event
@@ -82,12 +82,12 @@ class DrawdownStage:
         )  # fmt: skip
         ensure(next_offset <= self.ledger.next_offset, "the changelog has what was committed with it", str(next_offset))
 
-    async def take(self, records: Sequence[Any]) -> None:
+    async def take(self, records: Records) -> None:
         """Fold a chunk; what the ledger has passed changes nothing."""
         events = []
         for record in records:
             try:
-                events.append((record.offset, decode_account_event(record.value)))
+                events.append((record.offset, decode_account_event(record.value or b"")))
             except msgspec.DecodeError as error:
                 locate(error, offset=record.offset)
                 raise
@@ -95,7 +95,7 @@ class DrawdownStage:
             self.ledger.fold_all(events)
         self._events += sum(rows_of(event) if isinstance(event, Usage) else 1 for _, event in events)
         if self._oldest_ms is None:
-            self._oldest_ms = next((record.timestamp for record in records), None)
+            self._oldest_ms = records[0].timestamp if records else None
 
     async def collect(self) -> Commit | None:
         """State entries, outputs, dead letters, settlements that are due, and the offset, as one commit."""

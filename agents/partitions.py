@@ -11,7 +11,7 @@ The order of a commit, and what happens when the worker dies after each step:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, Protocol
@@ -29,6 +29,7 @@ from agents.metrics import CHECKPOINT_SECONDS, PROGRESS
 from agents.settings import Settings
 from agents.transactions import Commit, Transactor
 from pipeline.law import ensure
+from pipeline.records import Records
 
 log = structlog.get_logger()
 
@@ -54,7 +55,7 @@ class Stage(Protocol):
     async def open(self, next_offset: int) -> None:
         """Get ready to take records from `next_offset` on; the partition is fenced already."""
 
-    async def take(self, records: Sequence[Any]) -> None:
+    async def take(self, records: Records) -> None:
         """Process records in order; those before the open offset are skipped."""
 
     async def collect(self) -> Commit | None:
@@ -118,7 +119,7 @@ class Partition:
     def _place(self) -> dict[str, Any]:
         return {"topic": self._tp.topic, "partition": self._tp.partition}
 
-    async def take(self, generation: int, records: list[Any]) -> None:
+    async def take(self, generation: int, records: Records) -> None:
         """Process a chunk; waits while the stage is full. A chunk fetched before a rebalance is dropped: it comes again."""
         async with self._lock:
             if self._closed or generation != self._generation:
@@ -260,17 +261,16 @@ class Partitions:
         if tp in self._owned:
             self._owned[tp].fetched(next_offset)
 
-    async def take(self, tp: TP, generation: int, records: list[Any]) -> None:
+    async def take(self, tp: TP, generation: int, records: Records) -> None:
         """Hand a chunk to its partition; one of a partition that is gone is dropped."""
         partition = self._owned.get(tp)
         if partition is not None:
             await partition.take(generation, records)
 
 
-def _stretches(records: list[Any]) -> Iterator[list[Any]]:
+def _stretches(records: Records) -> Iterator[Records]:
     """The chunk in parts of `_STRETCH_BYTES` or so."""
-    size = sum(len(record.value or b"") for record in records) // len(records) + 1
-    count = max(1, _STRETCH_BYTES // size)
+    count = max(1, _STRETCH_BYTES * len(records) // (records.value_bytes + 1))
     return (records[first : first + count] for first in range(0, len(records), count))
 
 

@@ -26,6 +26,7 @@ from pipeline.checkpoint import Checkpoint
 from pipeline.days import MICROS_PER_SECOND
 from pipeline.duplicates import DUPLICATE
 from pipeline.ledger import Ledger
+from pipeline.records import Records
 from pipeline.routing import Router
 from schemas.catalog import load_catalog
 from schemas.log import AccountEvent, Bound, PackageChanged
@@ -67,7 +68,7 @@ async def replay(settings: Settings, batch: int) -> Replayed:
     for partition in partitions:
         async for records in all_records(settings, topic, partition):
             for first in range(0, len(records), batch):
-                routed = router.route(records[first : first + batch], now)
+                routed = router.route(Records.of(records[first : first + batch]), now)
                 outcomes.update(refusal.reason.value for refusal in routed.refusals)
                 ledger.fold_all((next(offsets), usage) for usage in batches(partition, routed.rows))
     checkpoint = ledger.checkpoint(now)

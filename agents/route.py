@@ -6,10 +6,9 @@ import asyncio
 import time
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any
 
 import msgspec
 from msgspec import structs
@@ -22,6 +21,7 @@ from agents.transactions import Commit, Send
 from pipeline.admission import UNDECODABLE, Limits, Refusal, explain_document
 from pipeline.batches import Rows, batches
 from pipeline.days import MICROS_PER_SECOND, to_instant
+from pipeline.records import Records
 from pipeline.routing import TYPE_PREFIX, Router
 from schemas.log import AccountEvent, Bound, encode_account_event
 from schemas.reasons import Reason
@@ -111,13 +111,11 @@ class Inlet:
     def close(self) -> None:
         """Nothing is kept."""
 
-    def _new(self, records: Iterable[Any]) -> list[Any]:
+    def _new(self, records: Records) -> Records:
         """The records that were not passed before."""
-        fresh = list(records)
-        if fresh and fresh[0].offset < self.next_offset:
-            fresh = [record for record in fresh if record.offset >= self.next_offset]
+        fresh = records.since(self.next_offset)
         if fresh:
-            self.next_offset = fresh[-1].offset + 1
+            self.next_offset = fresh.next_offset
         return fresh
 
     def _forward(self, event: AccountEvent) -> None:
@@ -137,7 +135,7 @@ class UsageInlet(Inlet):
         self._registry = registry
         self._rows: list[Rows] = []
 
-    async def take(self, records: Sequence[Any]) -> None:
+    async def take(self, records: Records) -> None:
         """Route a chunk. If a workspace is unknown, read the registry up to now and route the chunk once more."""
         fresh = self._new(records)
         now = time.time_ns() // 1000
@@ -185,11 +183,11 @@ class DocumentInlet(Inlet):
         self._parse = parse
         self._gone = gone
 
-    async def take(self, records: Sequence[Any]) -> None:
+    async def take(self, records: Records) -> None:
         """One account event a document; one that is malformed is a dead letter."""
         for record in self._new(records):
             if record.value is None:
-                if self._gone is not None:
+                if self._gone is not None and record.key is not None:
                     self._forward(self._gone(record.key))
                 continue
             try:

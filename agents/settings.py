@@ -35,7 +35,7 @@ class Settings(BaseSettings):
     )
     replication: int = Field(1, ge=1, le=9, description="replication factor of a new topic")
     catalog: Path | None = Field(None, description="a catalog file of your own: more meters, plans and prices (TOML)")
-    checkpoint: Seconds = Field(0.5, description="seconds between checkpoints of the ledger")
+    checkpoint: Seconds = Field(0.25, description="seconds between checkpoints of the ledger")
     route_interval: Seconds = Field(0.2, description="seconds between commits of routed usage")
     future_tolerance: Seconds = Field(600.0, description="seconds an event may be ahead of the worker's clock")
     horizon_days: int = Field(35, ge=1, le=HORIZON_DAYS_MAX, description="days back that a late event still counts")

@@ -1,7 +1,7 @@
 """Faust fed with chunks: one message per fetched partition instead of one per record (architecture, decision 2).
 
 Faust spends its time per message: tasks, a queue hop, an event, an acknowledgement. All of that is needed once per fetch.
-A chunk is one Faust message whose value is the list of fetched records and whose offset is that of the last one.
+A chunk is one Faust message whose value is the fetched records (`pipeline.records`) and whose offset is that of the last one.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from faust.types import TP, ConsumerMessage
 from agents import records
 from agents.kafka import METADATA_MAX_AGE_MS
 from agents.lag import Positions, positions_of
+from pipeline.records import Records
 
 #: Records of one `fetch` over all partitions; it bounds what a worker holds before it has looked at it.
 CHUNK_RECORDS_MAX = 10_000
@@ -60,7 +61,7 @@ class ChunkThread(AIOKafkaConsumerThread):
 
 
 class ChunkConsumer(Consumer):
-    """Hands on, per partition, the list of fetched records. Offsets are committed by our transactions, not by Faust."""
+    """Hands on, per partition, the fetched records. Offsets are committed by our transactions, not by Faust."""
 
     #: The generation of the group in which every partition was sought where its stage goes on.
     _sought: int | None = None
@@ -104,13 +105,13 @@ class ChunkConsumer(Consumer):
                 self._sought = None
                 self._drops += 1
                 return
-            self.app.pipeline.fetched(tp, chunk[-1].offset + 1)
+            self.app.pipeline.fetched(tp, chunk.next_offset)
             yield tp, self._to_chunk(tp, chunk, generation)
 
-    def _to_chunk(self, tp: TP, chunk: list[Any], generation: int) -> ConsumerMessage:
+    def _to_chunk(self, tp: TP, chunk: Records, generation: int) -> ConsumerMessage:
         last = chunk[-1]
         return ConsumerMessage(
-            tp.topic, tp.partition, last.offset, last.timestamp / 1000, last.timestamp_type, (), None, chunk, None,
+            tp.topic, tp.partition, last.offset, last.timestamp / 1000, 0, (), None, chunk, None,
             tp=tp, generation_id=generation,
         )  # fmt: skip
 

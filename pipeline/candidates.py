@@ -18,27 +18,13 @@ from pipeline.admission import decode_valid
 from pipeline.batches import Rows
 from pipeline.columns import Array
 from pipeline.compiled import events as plain
+from pipeline.compiled.records import OFFSET
 from pipeline.days import all_to_micros
 from pipeline.identities import identities_in, identities_of
+from pipeline.records import Record, Records
 from pipeline.series import UNKNOWN, SeriesTable
 from pipeline.texts import Listing, joined
 from schemas.wire import QUANTITY_MAX, UsageEvent
-
-
-class Record(Protocol):
-    """What routing needs of a Kafka record."""
-
-    @property
-    def offset(self) -> int:
-        """Its place in the partition."""
-
-    @property
-    def key(self) -> bytes | None:
-        """The workspace, or None."""
-
-    @property
-    def value(self) -> bytes | None:
-        """The bytes as they were sent."""
 
 
 class Candidates(Protocol):
@@ -62,41 +48,35 @@ class Candidates(Protocol):
         """The rows of the events at the places `kept`; `numbers` are the series of all."""
 
 
-def scan(values: Sequence[bytes], record_bytes: int, record_events: int) -> tuple[bytes, Array, Array]:
-    """The values joined, a row for each event of the plain ones (`pipeline.compiled.events`), and which values are plain.
-
-    Records of more bytes or events than that are not.
-    """
-    text, bounds = joined(values)
-    rows = np.empty((len(text) // plain.EVENT_BYTES_MIN + 1, plain.WIDTH), np.int64)
-    found = np.zeros(len(values), np.bool_)
-    size = plain.scan(np.frombuffer(text, np.uint8), bounds, record_bytes, record_events, rows, found)
-    return text, rows[:size], found
-
-
 class Plain:
-    """Plain events of some records."""
+    """The plain events of some records; of more bytes or events than that a record is not plain.
 
-    def __init__(self, records: Sequence[Record], values: bytes, rows: Array) -> None:
-        """`values` of the records, joined, and what `scan` found there."""
-        self._records, self._values, self._rows = records, values, rows
-        self._text = np.frombuffer(values, np.uint8)
-        self.quantities, self.micros = rows[:, plain.QUANTITY], rows[:, plain.MICROS]
+    `found` says which records are.
+    """
+
+    def __init__(self, records: Records, record_bytes: int, record_events: int) -> None:
+        self._records = records
+        self._text = np.frombuffer(records.text, np.uint8)
+        rows = np.empty((records.value_bytes // plain.EVENT_BYTES_MIN + 1, plain.WIDTH), np.int64)
+        self.found = np.zeros(len(records), np.bool_)
+        size = plain.scan(self._text, records.rows, record_bytes, record_events, rows, self.found)
+        self.events = rows[:size]
+        self.quantities, self.micros = self.events[:, plain.QUANTITY], self.events[:, plain.MICROS]
 
     def numbers(self, table: SeriesTable) -> Array:
         """The series that they name, or `UNKNOWN`."""
-        return table.namings.numbers(self._text, self._rows, [record.key for record in self._records])
+        return table.namings.numbers(self._records, self._text, self.events)
 
     def at(self, place: int) -> tuple[UsageEvent, Record, int]:
         """One event with its record and its index there."""
-        record, index, start, end = self._rows[place, : plain.END + 1].tolist()
-        return decode_valid(self._values[start:end]), self._records[record], index
+        record, index, start, end = self.events[place, : plain.END + 1].tolist()
+        return decode_valid(self._records.text[start:end]), self._records[record], index
 
     def rows(self, table: SeriesTable, numbers: Array, kept: Array) -> Rows:
         """The rows of the events at the places `kept`; `numbers` are the series of all."""
-        rows, series = self._rows[kept], numbers[kept]
+        rows, series = self.events[kept], numbers[kept]
         ids, sources = rows[:, plain.ID : plain.ID_END + 1], rows[:, plain.SOURCE : plain.SOURCE_END + 1]
-        offsets = np.array([record.offset for record in self._records], np.int64)[rows[:, plain.RECORD]]
+        offsets = self._records.rows[rows[:, plain.RECORD], OFFSET]
         identities = identities_in(self._text, sources, ids, table.prefixes, table.account_of[series])
         quantities, micros, indexes = (rows[:, column].copy() for column in (plain.QUANTITY, plain.MICROS, plain.INDEX))
         # Copied while the bytes are at hand, so that the records need not be kept until the batches are made.

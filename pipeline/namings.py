@@ -7,7 +7,8 @@ import numpy as np
 from pipeline.columns import Array
 from pipeline.compiled.events import NONE
 from pipeline.compiled.namings import DAYS, EMPTY, END, MIDDLE, NUMBER, START, WIDTH, look_up, slot_of
-from pipeline.texts import Texts, joined
+from pipeline.records import Records
+from pipeline.texts import Texts
 
 #: How an event names its series: the record's key, subject, type, and retention in days (None: the workspace's default).
 Naming = tuple[bytes | None, str, str, int | None]
@@ -34,22 +35,10 @@ class Namings:
         if self._size * 2 > len(self._slots):
             self._rebuild()
 
-    def numbers(self, text: Array, rows: Array, keys: list[bytes | None]) -> Array:
-        """The number of each row's series, or `UNKNOWN`; `keys` are those of the records."""
-        there, bounds = joined([key or b"" for key in keys])
-        keyless = np.array([key is None for key in keys], np.bool_)
+    def numbers(self, records: Records, text: Array, rows: Array) -> Array:
+        """The number of each row's series, or `UNKNOWN`; `text` is that of the records, and the rows are what `scan` found there."""
         numbers = np.empty(len(rows), np.int64)
-        look_up(
-            self._slots,
-            self._entries,
-            self._own.text,
-            text,
-            rows,
-            np.frombuffer(there, np.uint8),
-            bounds,
-            keyless,
-            numbers,
-        )
+        look_up(self._slots, self._entries, self._own.text, text, records.rows, rows, numbers)
         return numbers
 
     def _add(self, subject: str, type_: str, days: int) -> int:

@@ -9,7 +9,7 @@ knows why.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -17,10 +17,11 @@ import numpy as np
 
 from pipeline.admission import Limits, Refusal, decode_event, decode_events, explain, is_json, split_array
 from pipeline.batches import Rows
-from pipeline.candidates import Candidates, Decoded, Plain, Record, scan
+from pipeline.candidates import Candidates, Decoded, Plain
 from pipeline.compiled.events import NONE
 from pipeline.days import MICROS_PER_DAY, day_of
 from pipeline.namings import Naming
+from pipeline.records import Record, Records
 from pipeline.retention import is_split, retention_at
 from pipeline.series import UNKNOWN, SeriesTable
 from schemas.catalog import Catalog
@@ -60,7 +61,7 @@ class Router:
         self._table = SeriesTable(limits.horizon_days)
         self._routed = Routed()
         self._now = self._latest = 0
-        self._split: tuple[Record, list[bytes]] | None = None
+        self._split: tuple[int, list[bytes]] | None = None
 
     @property
     def bindings(self) -> dict[str, WorkspaceBinding]:
@@ -81,7 +82,7 @@ class Router:
         """A table of its own for what comes: rows that were routed before keep theirs."""
         self._table = SeriesTable(self._limits.horizon_days)
 
-    def route(self, records: Sequence[Record], now_micros: int) -> Routed:
+    def route(self, records: Records, now_micros: int) -> Routed:
         """The rows and refusals of one chunk of a usage partition; `now_micros` is the worker's clock."""
         self._now, self._latest = now_micros, now_micros + self._limits.future_micros
         if len(self._table) > _SERIES_MAX:
@@ -91,17 +92,17 @@ class Router:
             self._block(records[first : first + _BLOCK])
         return self._routed
 
-    def _block(self, records: Sequence[Record]) -> None:
-        values = [record.value or b"" for record in records]
-        joined, rows, plain = scan(values, self._limits.record_bytes, self._limits.record_events)
-        self._admit(Plain(records, joined, rows))
-        if not plain.all():
-            self._one_by_one([(records[place], values[place]) for place in np.flatnonzero(~plain).tolist()])
+    def _block(self, records: Records) -> None:
+        plain = Plain(records, self._limits.record_bytes, self._limits.record_events)
+        self._admit(plain)
+        if not plain.found.all():
+            self._one_by_one(records[place] for place in np.flatnonzero(~plain.found).tolist())
 
-    def _one_by_one(self, records: Iterable[tuple[Record, bytes]]) -> None:
+    def _one_by_one(self, records: Iterable[Record]) -> None:
         """Records that are not plain: valid in another way, too large, or malformed."""
         block = Decoded()
-        for record, value in records:
+        for record in records:
+            value = record.value or b""
             event = decode_event(value) if len(value) <= self._limits.record_bytes else None
             if event is not None:
                 block.add([event], record, SINGLE)
@@ -158,8 +159,8 @@ class Router:
 
     def _elements(self, record: Record) -> list[bytes]:
         """The elements of an array as their own bytes; kept for the next refusal out of the same record."""
-        if self._split is None or self._split[0] is not record:
-            self._split = record, split_array(record.value or b"") or []
+        if self._split is None or self._split[0] != record.offset:
+            self._split = record.offset, split_array(record.value or b"") or []
         return self._split[1]
 
     def _series_or_reason(self, event: UsageEvent, micros: int, key: bytes | None) -> int | tuple[Reason, str]:

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from pipeline.admission import Limits
@@ -14,16 +12,10 @@ from pipeline.batches import batches
 from pipeline.columns import column
 from pipeline.duplicates import DuplicateMemory
 from pipeline.law import ensure
+from pipeline.records import Record, Records
 from pipeline.routing import Router
 from schemas.catalog import Catalog, load_catalog
 from schemas.wire import WorkspaceBinding
-
-
-class _Sample(NamedTuple):
-    offset: int
-    key: bytes | None
-    value: bytes | None
-
 
 _EVENT = (
     b'{"specversion":"1.0","id":"1","source":"warm-up","type":"usage.%b","subject":"w",'
@@ -38,7 +30,7 @@ def warm_up(catalog: Catalog) -> None:
     router.bind(WorkspaceBinding("w", "a"))
     event = _EVENT % next(iter(catalog.meters)).encode()
     for _ in range(2):  # its series is known only the second time
-        routed = router.route([_Sample(0, b"w", event)], _NOW_MICROS)
+        routed = router.route(Records.of([Record(0, b"w", event)]), _NOW_MICROS)
     usage = next(batches(0, routed.rows))
     outcomes = DuplicateMemory().admit(column(usage, "identities"), np.zeros(1, np.uint32), np.ones(1, np.uint16))
     ensure(outcomes.tolist() == [0], "the event that warms the worker up is counted", outcomes)

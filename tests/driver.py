@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections import Counter, namedtuple
+from collections import Counter
 from collections.abc import Iterable
 from datetime import date, datetime
 from typing import Any, TypeVar
@@ -19,6 +19,7 @@ from pipeline.batches import batches
 from pipeline.columns import COLUMNS
 from pipeline.days import to_instant, to_micros
 from pipeline.ledger import Ledger
+from pipeline.records import Record, Records
 from pipeline.routing import Router
 from schemas.billing import Outcome, Transaction, WalletStatus
 from schemas.catalog import Catalog, load_catalog
@@ -30,7 +31,6 @@ CATALOG = load_catalog()
 T = TypeVar("T")
 GRACE = 3_600_000_000
 LIMITS = Limits(4 << 20, 10_000, 600_000_000, 35)
-Record = namedtuple("Record", "offset key value")
 
 
 def packed(**columns: list[Any]) -> dict[str, bytes]:
@@ -89,7 +89,7 @@ class Core:
 
     def send(self, records: Iterable[tuple[int, int, bytes | None, bytes]]) -> None:
         """Route one chunk of usage records."""
-        routed = self.router.route([Record(o, k, v) for _, o, k, v in records], self.now)
+        routed = self.router.route(Records.of(Record(o, k, v) for _, o, k, v in records), self.now)
         for refusal in routed.refusals:
             self.view.outcomes[str(refusal.reason)] += 1
         self.log += map(encode_account_event, batches(0, routed.rows))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from aiokafka import TopicPartition
@@ -29,6 +29,7 @@ from agents.partitions import Partition
 from agents.settings import Settings
 from agents.transactions import Transactor
 from conftest import Meter
+from pipeline.records import Record, Records
 from test_transactions import Scripted, commit_of
 from world import binding, event, package
 
@@ -345,13 +346,6 @@ async def fence(settings: Settings, source: TopicPartition) -> None:
     await transactor.stop()
 
 
-class Record(NamedTuple):
-    """What a stage is given, as far as `Scripted` cares."""
-
-    offset: int
-    value: bytes = b""
-
-
 async def test_records_in_hand_and_a_transaction_that_hang_are_red_and_then_green_again(meter: Meter) -> None:
     """Fetched and never processed, though the partition commits at intervals; and a commit while Kafka does not answer."""
     tp = TP(f"{meter.settings.topic_prefix}account-events", 0)
@@ -370,13 +364,13 @@ async def test_records_in_hand_and_a_transaction_that_hang_are_red_and_then_gree
     await until("fetched_but_not_made_durable")
     assert health.reasons()[0]["partition"] == 0
     stage.next_offset = 1
-    await partition.take(1, [Record(0)])
+    await partition.take(1, Records.of([Record(0, None, b"")]))
     await until()
     with stopped(meter.services.children["kafka"].pid):
         partition.fetched(2)
         stage.commits.append(commit_of(meter.settings, b"1", 2))
         stage.next_offset = 2
-        await partition.take(1, [Record(1)])
+        await partition.take(1, Records.of([Record(1, None, b"")]))
         await until("fetched_but_not_made_durable", "transaction_hangs")
     await until()
     await partition.close()

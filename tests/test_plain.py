@@ -11,16 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driver import Core, Record
+from driver import Core
 from pipeline.admission import decode_event, decode_events
 from pipeline.batches import batches
-from pipeline.candidates import scan
+from pipeline.candidates import Plain
 from pipeline.compiled import events as plain
 from pipeline.compiled.instants import NOT_PLAIN
 from pipeline.compiled.strings import closing_quote
 from pipeline.days import to_micros
 from pipeline.identities import account_prefix, identities_in, identities_of
 from pipeline.namings import Namings
+from pipeline.records import Record, Records
 from pipeline.texts import Listing, Texts, in_order
 from schemas.wire import UsageEvent
 from world import binding, event
@@ -44,9 +45,16 @@ def wanted(one: UsageEvent) -> tuple[Any, ...]:
     return one.id, one.source, one.subject, one.type, data.retention_days, data.quantity, to_micros(one.time)
 
 
+def scan(values: list[bytes], most_bytes: int = BYTES, most_events: int = EVENTS) -> tuple[bytes, Any, Any]:
+    """The text of some records, a row for each event of the plain ones, and which those are."""
+    records = Records.of(Record(offset, None, value) for offset, value in enumerate(values))
+    plain = Plain(records, most_bytes, most_events)
+    return records.text, plain.events, plain.found
+
+
 def agree(value: bytes) -> bool:
     """Whether the value is plain; if it is, the decoder must find the same."""
-    joined, rows, good = scan([value], BYTES, EVENTS)
+    joined, rows, good = scan([value])
     if good[0]:
         array = value.lstrip().startswith(b"[")
         events = decode_events(value) if array else [e for e in [decode_event(value)] if e]
@@ -132,8 +140,8 @@ def test_too_much_is_not_plain() -> None:
     assert scan([raw], len(raw), 1)[2].all()
     assert not scan([raw], len(raw) - 1, 1)[2].any()
     two = b"[" + raw + b"," + raw + b"]"
-    assert scan([two], BYTES, 2)[2].all()
-    assert not scan([two], BYTES, 1)[2].any()
+    assert scan([two], most_events=2)[2].all()
+    assert not scan([two], most_events=1)[2].any()
 
 
 @given(st.lists(st.tuples(st.integers(0, len(RAW) - 1), st.binary(max_size=3), st.integers(0, 4)), max_size=4))
@@ -193,12 +201,12 @@ def test_namings_lead_to_the_newest_number() -> None:
         for s in [*subjects, "w", "w1x"]
         for more in ({}, {"retention_days": 30}, {"retention_days": 31})
     ]
-    joined, rows, good = scan(values, BYTES, EVENTS)
-    assert good.all()
-    text = np.frombuffer(joined, np.uint8)
     expected = [n for number in range(1000) for n in (number, number + 5000, -1)] + [-1] * 6
-    assert namings.numbers(text, rows, [None] * len(values)).tolist() == expected
-    assert namings.numbers(text, rows, [b"w"] * len(values)).tolist() == [-1] * len(values)
+    for key, numbers in ((None, expected), (b"v", [-1] * len(values))):
+        records = Records.of(Record(offset, key, value) for offset, value in enumerate(values))
+        plain = Plain(records, BYTES, EVENTS)
+        assert plain.found.all()
+        assert namings.numbers(records, np.frombuffer(records.text, np.uint8), plain.events).tolist() == numbers
 
 
 def test_listings_in_order() -> None:
@@ -217,6 +225,6 @@ def test_rows_arrive_in_order_however_they_were_read() -> None:
     ]
     core = Core(NOW)
     core.bind([binding("A", "acct", "America/New_York")])
-    routed = core.router.route([Record(offset, b"A", value) for offset, value in enumerate(values)], core.now)
+    routed = core.router.route(Records.of(Record(offset, b"A", value) for offset, value in enumerate(values)), core.now)
     (batch,) = batches(0, routed.rows)
     assert json.loads(bytes(batch.ids)) == [f"{n}.{i}" if n % 3 else f"ä{n}.{i}" for n in range(50) for i in range(2)]

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from agents.kafka import all_records, committed_offsets
@@ -15,12 +12,13 @@ from agents.settings import Settings
 from agents.transactions import Transactor
 from conftest import Meter
 from driver import CATALOG
+from pipeline.records import Record, Records
 from pipeline.routing import Router
 
 
-def record(offset: int) -> Any:
+def record(offset: int) -> Record:
     """A usage record that is no JSON."""
-    return SimpleNamespace(offset=offset, key=b"w", value=b"{", timestamp=0)
+    return Record(offset, b"w", b"{")
 
 
 async def work(settings: Settings, offsets: list[int]) -> int:
@@ -32,7 +30,7 @@ async def work(settings: Settings, offsets: list[int]) -> int:
     at = (await committed_offsets(settings, settings.group, [(usage, 0)])).get((usage, 0), 0)
     await inlet.open(at)
     goes_on = inlet.next_offset
-    await inlet.take([record(offset) for offset in offsets])
+    await inlet.take(Records.of(record(offset) for offset in offsets))
     commit = await inlet.collect()
     if commit is not None:
         await transactor.commit(commit)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from agents.registry import Registry
 from agents.settings import Settings
-from driver import Core, Record
+from driver import Core
 from pipeline.batches import ROWS_MAX
+from pipeline.records import Record, Records
 from schemas.topics import MESSAGE_BYTES_MAX
 from world import binding, event
 
@@ -135,8 +136,8 @@ def test_neighbours_change_nothing() -> None:
     records = [Record(offset, b"A", value) for offset, value in enumerate(values)]
     core = Core(NOW)
     core.bind([binding("A", "acct", "America/New_York")])
-    whole = [core.router.route(records, core.now)]
-    alone = [core.router.route([record], core.now) for record in records]
+    whole = [core.router.route(Records.of(records), core.now)]
+    alone = [core.router.route(Records.of([record]), core.now) for record in records]
     refused = [
         sorted((r for one in routed for r in one.refusals), key=lambda r: (r.offset, r.index or 0))
         for routed in (whole, alone)

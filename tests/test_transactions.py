@@ -23,6 +23,7 @@ from agents.transactions import Commit, Transactor
 from conftest import Meter
 from driver import CATALOG
 from pipeline.law import LawBroken
+from pipeline.records import Record, Records
 from schemas.topics import MESSAGE_BYTES_MAX
 
 SENDS = 3
@@ -191,7 +192,7 @@ async def test_nothing_is_committed_behind_a_commit_that_failed(meter: Meter) ->
     partition = Partition(settings, tp, 1, stage, lambda _error: told.set())
     await partition.fence()
     await partition.open(0)
-    await partition.take(1, [SimpleNamespace(value=b"")])
+    await partition.take(1, Records.of([Record(0, None, b"")]))
     await asyncio.wait_for(told.wait(), 30)
     await partition.close()
     assert await durable(settings) == (set(), None)
@@ -215,7 +216,7 @@ async def test_half_a_chunk_is_never_committed(meter: Meter) -> None:
     partition = Partition(settings, tp, 1, stage, lambda _error: None)
     await partition.fence()
     await partition.open(0)
-    agent = asyncio.create_task(partition.take(1, [SimpleNamespace(value=b"")]))
+    agent = asyncio.create_task(partition.take(1, Records.of([Record(0, None, b"")])))
     await asyncio.sleep(0)
     agent.cancel()
     await asyncio.wait([agent])

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote
 
 import orjson
@@ -22,6 +22,7 @@ from agents.api.keys import Key
 from agents.api.problems import unavailable
 from agents.settings import Settings
 from pipeline.admission import Refusal, split_array
+from pipeline.records import Record, Records
 from pipeline.routing import SINGLE, Routed, Router
 from schemas.reasons import Reason
 from schemas.topics import MESSAGE_BYTES_MAX, Topic
@@ -29,14 +30,6 @@ from schemas.topics import MESSAGE_BYTES_MAX, Topic
 _ACKNOWLEDGE_SECONDS = 20.0
 _LINGER_MS = 5
 _ATTRIBUTE = "ce-"
-
-
-class _Record(NamedTuple):
-    """A request's body, as routing sees a record."""
-
-    offset: int
-    key: bytes | None
-    value: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +98,7 @@ class Ingest:
         await self._writer.write(topic, records)
 
     def _route(self, value: bytes) -> Routed:
-        return self._router.route([_Record(0, None, value)], time.time_ns() // 1000)
+        return self._router.route(Records.of([Record(0, None, value)]), time.time_ns() // 1000)
 
 
 def _refused(refusal: Refusal) -> Refused:

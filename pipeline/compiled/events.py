@@ -10,10 +10,11 @@ from __future__ import annotations
 from pipeline.compiled import compiled
 from pipeline.compiled.bytes import WORD_BYTES, byte, put_number
 from pipeline.compiled.instants import NOT_PLAIN, instant
+from pipeline.compiled.records import VALUE, VALUE_END
 from pipeline.compiled.strings import closing_quote, short
 from schemas.wire import NAME_CHARS_MAX
 
-#: Columns of a row. Places are those of the joined values: an event from `START` to `END`, JSON strings with their quotes.
+#: Columns of a row. Places are those of what was fetched: an event from `START` to `END`, JSON strings with their quotes.
 RECORD, INDEX, START, END, ID, ID_END, SOURCE, SOURCE_END, SUBJECT, SUBJECT_END, TYPE, TYPE_END = range(12)
 RETENTION, QUANTITY, MICROS, WIDTH = 12, 13, 14, 15
 #: `RETENTION` of an event that names none, and `INDEX` of one that is a record of its own.
@@ -46,14 +47,14 @@ _NULL, _ONE_ZERO = _number(b"null"), _number(b"1.0")
 
 
 @compiled
-def scan(values, bounds, record_bytes, record_events, rows, plain):
+def scan(fetched, records, record_bytes, record_events, rows, plain):
     """The number of rows: one for each event of the plain records; says which those are.
 
     Records of more bytes or events than that are not.
     """
-    text, room, size = values.ctypes.data, len(rows), 0
-    for record in range(len(plain)):
-        start, end = bounds[record], bounds[record + 1]
+    text, room, size = fetched.ctypes.data, len(rows), 0
+    for record in range(len(records)):
+        start, end = records[record, VALUE], records[record, VALUE_END]
         if end - start <= record_bytes:
             most = min(record_events, room - size)
             found = _record(text, start, end, rows.ctypes.data + size * WIDTH * WORD_BYTES, most)

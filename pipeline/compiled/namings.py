@@ -7,6 +7,7 @@ import numpy as np
 from pipeline.compiled import compiled
 from pipeline.compiled.bytes import byte, equal
 from pipeline.compiled.events import RECORD, RETENTION, SUBJECT, SUBJECT_END, TYPE, TYPE_END
+from pipeline.compiled.records import ABSENT, KEY, KEY_END
 
 #: Columns of an entry: the subject from `START` to `MIDDLE` and the type from there to `END` of the index's own text.
 START, MIDDLE, END, DAYS, NUMBER, WIDTH = range(6)
@@ -17,14 +18,14 @@ _FNV_START, _FNV_PRIME = np.uint64(0xCBF2_9CE4_8422_2325), np.uint64(0x0000_0100
 
 
 @compiled
-def look_up(slots, entries, own, values, rows, keys, key_bounds, keyless, numbers):
+def look_up(slots, entries, own, fetched, records, rows, numbers):
     """The number of each event's series; `UNKNOWN` when it is not there, or the record's key is not the event's subject."""
-    text, known, given = values.ctypes.data, own.ctypes.data, keys.ctypes.data
+    text, known = fetched.ctypes.data, own.ctypes.data
     for i in range(len(rows)):
         record, start, stop = rows[i, RECORD], rows[i, SUBJECT] + 1, rows[i, SUBJECT_END] - 1
-        key, key_end = key_bounds[record], key_bounds[record + 1]
+        key, key_end = records[record, KEY], records[record, KEY_END]
         numbers[i] = UNKNOWN
-        if keyless[record] or equal(given, key, key_end, text, start, stop):
+        if key == ABSENT or equal(text, key, key_end, text, start, stop):
             type_start, type_stop, days = rows[i, TYPE] + 1, rows[i, TYPE_END] - 1, rows[i, RETENTION]
             slot = _slot(slots, entries, known, text, start, stop, type_start, type_stop, days)
             if slots[slot] != EMPTY:
