@@ -25,6 +25,9 @@ CHUNK_RECORDS_MAX = 10_000
 #: Bytes fetched ahead per partition.
 FETCH_BYTES_MAX = 4 * 1024 * 1024
 _REBALANCE_POLL_SECONDS = 0.05
+#: A fetch asks for all partitions of a broker whose records are wanted just then, and one that these records are wanted of a moment
+#: later waits until it ends.
+_FETCH_WAIT_MS = 50
 
 
 records.install()
@@ -46,7 +49,7 @@ class ChunkThread(AIOKafkaConsumerThread):
             isolation_level="read_committed",
             max_poll_records=CHUNK_RECORDS_MAX,
             max_partition_fetch_bytes=FETCH_BYTES_MAX,
-            fetch_max_wait_ms=500,
+            fetch_max_wait_ms=_FETCH_WAIT_MS,
             request_timeout_ms=int(conf.broker_request_timeout * 1000),
             session_timeout_ms=int(conf.broker_session_timeout * 1000),
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),

@@ -10,6 +10,7 @@ import asyncio
 import sys
 from collections import Counter
 from collections.abc import Callable
+from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
 
@@ -59,12 +60,17 @@ async def bare(events: int, array: int) -> float:
 
 async def stock(events: int, array: int) -> float:
     """Events per second of a Faust agent as its documentation writes it."""
+    with TemporaryDirectory() as directory:
+        return await _stock(events, array, directory)
+
+
+async def _stock(events: int, array: int, directory: str) -> float:
     import faust  # noqa: PLC0415  # only this loop needs it
 
     settings = load_settings()
     app = faust.App(
         f"{settings.group}-stock", broker=f"kafka://{settings.kafka}", topic_allow_declare=False,
-        topic_disable_leader=True, web_enabled=False, consumer_auto_offset_reset="earliest",
+        topic_disable_leader=True, web_enabled=False, consumer_auto_offset_reset="earliest", datadir=directory,
     )  # fmt: skip
     done: asyncio.Future[float] = asyncio.get_running_loop().create_future()
     add = _adder(Counter(), array)
