@@ -158,18 +158,18 @@ def day_keys(account: Account, when: date) -> Iterator[bytes]:
 
 
 def entries_by_kind(entries: dict[bytes, bytes]) -> dict[str, list[tuple[list[Any], bytes, bytes]]]:
-    """Kind -> its entries as (names, key, value); blocks of series, and pieces of identities, in their order."""
+    """Kind -> its entries as (parts of the key, key, value); blocks of series, and pieces of identities, in their order."""
     kinds: dict[str, list[tuple[list[Any], bytes, bytes]]] = defaultdict(list)
     for key, value in entries.items():
-        kind, *names = _decode_key.decode(key)
-        kinds[str(kind)].append((names, key, value))
+        parts = _decode_key.decode(key)
+        kinds[str(parts[0])].append((parts, key, value))
     kinds["series"].sort(key=_block)
     kinds["ids"].sort()
     return kinds
 
 
 def _block(entry: tuple[list[Any], bytes, bytes]) -> int:
-    (_, _, block), _, _ = entry
+    (*_, block), _, _ = entry
     return int(block)
 
 

@@ -206,19 +206,19 @@ class Ledger:
         for _, _, value in kinds.pop("position", ()):
             position = decode_position(value)
             self.next_offset, self.floor = position.next_offset, position.floor
-        for (account,), _, value in kinds.pop("account", ()):
+        for (_, account), _, value in kinds.pop("account", ()):
             include_account(self._account(account), value)
-        for (account,), _, value in kinds.pop("wallet", ()):
+        for (_, account), _, value in kinds.pop("wallet", ()):
             include_wallet(self._account(account), value)
-        for (account, _, _), _, value in kinds.pop("correction", ()):
+        for (_, account, _, _), _, value in kinds.pop("correction", ()):
             include_correction(self._account(account), value)
-        for (account,), _, value in kinds.pop("passed", ()):
+        for (_, account), _, value in kinds.pop("passed", ()):
             self._account(account).passed = decode_passed(value)
-        for (account, when), _, value in kinds.pop("day", ()):
+        for (_, account, when), _, value in kinds.pop("day", ()):
             include_day(self._account(account).days.setdefault(_date(when), Day()), value)
-        for (account, when, _), _, value in kinds.pop("series", ()):
+        for (_, account, when, _), _, value in kinds.pop("series", ()):
             include_series(self._account(account).days[_date(when)], value)
-        for (day, _, _), key, value in kinds.pop("ids", ()):
+        for (_, day, _, _), key, value in kinds.pop("ids", ()):
             self._pieces.load(day, key, value)
         ensure(not kinds, "every state entry is of a known kind", *kinds)
         for restored in self.accounts.values():

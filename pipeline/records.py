@@ -93,16 +93,19 @@ class Records(Sequence[Record]):
     @overload
     def __getitem__(self, place: slice) -> Records: ...
     def __getitem__(self, place: int | slice) -> Record | Records:
-        rows = self.rows[place]
-        return Records(self.text, rows) if isinstance(place, slice) else self._record(rows.tolist())
+        if isinstance(place, slice):
+            return Records(self.text, self.rows[place])
+        return next(iter(Records(self.text, self.rows[place, np.newaxis])))
 
     def __iter__(self) -> Iterator[Record]:
-        return map(self._record, self.rows.tolist())
-
-    def _record(self, row: list[int]) -> Record:
-        offset, timestamp, *places = row
-        key, value = (None if start == ABSENT else self.text[start:end] for start, end in (places[:2], places[2:]))
-        return Record(offset, key, value, timestamp)
+        text = self.text
+        for offset, timestamp, key, key_end, value, value_end in self.rows.tolist():
+            yield Record(
+                offset,
+                None if key == ABSENT else text[key:key_end],
+                None if value == ABSENT else text[value:value_end],
+                timestamp,
+            )
 
     @property
     def value_bytes(self) -> int:

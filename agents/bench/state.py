@@ -86,7 +86,7 @@ def recall(directory: Path) -> dict[str, float]:
     del text
     memory, started = DuplicateMemory(), monotonic()
     pieces = Pieces(memory)
-    for (day, _, _), key, value in entries_by_kind(entries)["ids"]:
+    for (_, day, _, _), key, value in entries_by_kind(entries)["ids"]:
         pieces.load(day, key, value)
     seconds = monotonic() - started
     return {"seconds": seconds, "pieces": len(where), "identities": len(memory), "peak_mb": _peak() / 1e6}
