@@ -23,12 +23,14 @@ from schemas.topics import PACKAGES, USAGE, WORKSPACES
 
 #: (key, value); a value of None is a tombstone.
 Record = tuple[bytes, bytes | None]
+#: (partition, the client's builder).
+Batch = tuple[int, Any]
 
 _BATCH_BYTES = 512 * 1024
 #: Kafka's largest: as long the filled usage may wait for its commit.
 _TRANSACTION_MS = 900_000
 _SOURCES = 8
-_TICK_SECONDS = 0.01
+_TICK_SECONDS = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,16 @@ class Filler:
 
     async def put(self, records: Iterable[Record]) -> None:
         """Send all; the client has them when this returns, and Kafka once the producer was flushed."""
+        async for batch in self.batches(records):
+            await self.send(batch)
+
+    async def send(self, batch: Batch) -> None:
+        """Hand a batch to the client."""
+        place, builder = batch
+        await self._producer.send_batch(builder, self._topic, partition=place)
+
+    async def batches(self, records: Iterable[Record]) -> AsyncIterator[Batch]:
+        """The records in as few batches as they fit into."""
         builders: dict[int, Any] = {}
         places = self._places
         for key, value in records:
@@ -96,11 +108,11 @@ class Filler:
             builder = builders.get(place)
             if builder is None or builder.append(timestamp=None, key=key, value=value) is None:
                 if builder is not None:
-                    await self._producer.send_batch(builder, self._topic, partition=place)
+                    yield place, builder
                 builder = builders[place] = self._producer.create_batch()
                 builder.append(timestamp=None, key=key, value=value)
-        for place, builder in builders.items():
-            await self._producer.send_batch(builder, self._topic, partition=place)
+        for batch in builders.items():
+            yield batch
 
     async def _place(self, key: bytes) -> int:
         partitions = sorted(await self._producer.partitions_for(self._topic))
@@ -130,18 +142,26 @@ async def held_back(settings: Settings, records: Iterable[Record]) -> AsyncItera
 
 
 async def pace(settings: Settings, workspaces: int, rate: int, seconds: int) -> float:
-    """Event n, of workspace n mod `workspaces` and quantity 1, is sent when it is due, n / `rate` after the begin (monotonic)."""
+    """Event n, of workspace n mod `workspaces` and quantity 1, is due n / `rate` after the begin (monotonic), and sent at the next tick.
+
+    All batches are made before the first is sent: the sender shares the machine with what it measures.
+    """
+    time, ticks = datetime.now(UTC).isoformat(timespec="milliseconds"), round(seconds / _TICK_SECONDS)
+    names = [f"ws-{w}" for w in range(workspaces)]
     async with AIOKafkaProducer(
         bootstrap_servers=settings.kafka, max_batch_size=_BATCH_BYTES, compression_type="lz4"
     ) as producer:
-        filler, begin, sent = Filler(producer, settings.topic_prefix + USAGE.name), monotonic(), 0
-        while sent < rate * seconds:
-            due = min(int((monotonic() - begin) * rate) + 1, rate * seconds)
-            time = datetime.now(UTC).isoformat(timespec="milliseconds")
-            names = ((n, f"ws-{n % workspaces}") for n in range(sent, due))
-            await filler.put((name.encode(), _event(n, name, time, 1).encode()) for n, name in names)
-            sent = due
-            await asyncio.sleep(_TICK_SECONDS)
+        filler, made = Filler(producer, settings.topic_prefix + USAGE.name), list[list[Batch]]()
+        for tick in range(ticks):
+            numbers = range(tick * rate * seconds // ticks, (tick + 1) * rate * seconds // ticks)
+            events = ((names[n % workspaces], n) for n in numbers)
+            records = ((name.encode(), _event(n, name, time, 1).encode()) for name, n in events)
+            made.append([batch async for batch in filler.batches(records)])
+        begin = monotonic()
+        for tick, batches in enumerate(made, 1):
+            await asyncio.sleep(begin + tick * _TICK_SECONDS - monotonic())
+            for batch in batches:
+                await filler.send(batch)
         return begin
 
 
