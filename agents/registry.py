@@ -10,11 +10,12 @@ import asyncio
 from contextlib import AsyncExitStack
 
 import structlog
-from aiokafka import ConsumerRecord, TopicPartition
+from aiokafka import TopicPartition
 
 from agents.kafka import reader
 from agents.parsers import accepted, binding_parser
 from agents.settings import Settings
+from pipeline.records import RecordLike
 from pipeline.routing import Router
 from schemas.log import Bound
 from schemas.topics import WORKSPACES
@@ -64,7 +65,7 @@ class Registry:
             for record in records:
                 self.change(record)
 
-    def change(self, record: ConsumerRecord[bytes, bytes]) -> None:
+    def change(self, record: RecordLike) -> None:
         """Apply one record; what the inlet of this topic refuses changes nothing here either."""
         self.changes += 1
         if record.value is None:

@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Any
 
 import structlog
-from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError
 from clickhouse_connect.driver.client import Client
@@ -31,6 +31,7 @@ from agents.kafka import METADATA_MAX_AGE_MS
 from agents.lag import Positions, positions_of
 from agents.metrics import CLICKHOUSE_INSERT_FAILURES, CLICKHOUSE_INSERT_SECONDS
 from agents.settings import Settings
+from pipeline.records import RecordLike
 from schemas.topics import (
     ACCOUNT_EVENTS,
     ALERTS,
@@ -168,9 +169,7 @@ class Sink:
             with suppress(CommitFailedError, IllegalStateError):
                 await consumer.commit(offsets)
 
-    def _sort(
-        self, tp: TopicPartition, records: Iterable[ConsumerRecord[bytes, bytes]], rows: dict[str, list[_Row]]
-    ) -> int:
+    def _sort(self, tp: TopicPartition, records: Iterable[RecordLike], rows: dict[str, list[_Row]]) -> int:
         """Append what are rows to their table's; their size."""
         found = [(tp, record.offset, record.value) for record in records if record.value is not None]
         if tp.topic != self._account_events:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -169,10 +168,10 @@ def test_the_registry_binds_only_what_the_inlet_takes() -> None:
     core.bind([binding("A", "acct")])
     registry = Registry(Settings(), core.router)
     for bad in ({"time_zone": "Mars/Phobos"}, {"retention_days": {"logs": 5}}, {"account": ""}, {"time_zone": "Asia"}):
-        registry.change(SimpleNamespace(key=b"A", value=json.dumps(binding("A", "other") | bad).encode()))  # type: ignore[arg-type]
+        registry.change(Record(0, b"A", json.dumps(binding("A", "other") | bad).encode()))
         core.send([(0, 0, b"A", RAW)])
         assert core.router.bindings["A"].account == "acct"
-    registry.change(SimpleNamespace(key=b"A", value=json.dumps(binding("A", "other")).encode()))  # type: ignore[arg-type]
+    registry.change(Record(0, b"A", json.dumps(binding("A", "other")).encode()))
     assert core.router.bindings["A"].account == "other"
 
 
