@@ -12,13 +12,14 @@ from itertools import islice
 import msgspec
 import structlog
 
+from agents.batching import Send
 from agents.failures import locate
 from agents.garbage import long_lived
 from agents.kafka import newest_values, records_at
 from agents.metrics import EVENT_DELAY, METERS, OVERAGE_EVENTS, PACKAGE_UTILIZATION
 from agents.route import count_dead_letters, dead_letter, meter_named_in
 from agents.settings import Settings
-from agents.transactions import Commit, Send
+from agents.transactions import Commit
 from pipeline.account import Account
 from pipeline.admission import Refusal, split_array
 from pipeline.checkpoint import Checkpoint, Refused

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import msgspec
 
+from agents.batching import Send
 from agents.kafka import newest_values
 from agents.settings import Settings
-from agents.transactions import Send
 from schemas.topics import ROUTED
 
 

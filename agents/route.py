@@ -13,11 +13,12 @@ from functools import partial
 import msgspec
 from msgspec import structs
 
+from agents.batching import Send
 from agents.metrics import METERS
 from agents.positions import Position, position_send, routed_until
 from agents.registry import Registry
 from agents.settings import Settings
-from agents.transactions import Commit, Send
+from agents.transactions import Commit
 from pipeline.admission import UNDECODABLE, Limits, Refusal, explain_document
 from pipeline.batches import Rows, batches
 from pipeline.days import MICROS_PER_SECOND, to_instant

@@ -13,13 +13,11 @@ from dataclasses import dataclass
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 
+from agents.batching import Send, batches, submit
 from agents.settings import Settings
 from schemas.topics import MESSAGE_BYTES_MAX
 
 log = structlog.get_logger()
-
-#: (topic, partition or None for the key's, key, value).
-Send = tuple[str, int | None, bytes, bytes | None]
 
 #: A broker that restarts is away for some seconds; the client tries that long before the worker gives up.
 _REQUEST_TIMEOUT_MS = 60_000
@@ -82,5 +80,4 @@ class Transactor:
         await producer.commit_transaction()
 
     async def _send(self, sends: Iterable[Send]) -> list[asyncio.Future[object]]:
-        producer = self._producer
-        return [await producer.send(topic, value, key, partition) for topic, partition, key, value in sends]
+        return [await submit(self._producer, batch) async for batch in batches(self._producer, sends)]

@@ -12,19 +12,16 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import Any
 
 import orjson
 from aiokafka import AIOKafkaProducer
-from aiokafka.partitioner import DefaultPartitioner
 
+from agents.batching import Batch, batches, submit
 from agents.settings import Settings, load_settings
 from schemas.topics import PACKAGES, USAGE, WORKSPACES
 
 #: (key, value); a value of None is a tombstone.
 Record = tuple[bytes, bytes | None]
-#: (partition, the client's builder).
-Batch = tuple[int, Any]
 
 _BATCH_BYTES = 512 * 1024
 #: Kafka's largest: as long the filled usage may wait for its commit.
@@ -77,55 +74,17 @@ def _event(number: int, workspace: str, time: str, quantity: int) -> str:
     )
 
 
-class Filler:
-    """Hands whole batches to the client; one record after the other would cost it several times as much."""
-
-    def __init__(self, producer: AIOKafkaProducer, topic: str, partition: int | None = None) -> None:
-        self._producer = producer
-        self._topic = topic
-        self._partition = partition
-        self._partitioner = DefaultPartitioner()
-        self._places: dict[bytes, int] = {}
-
-    async def put(self, records: Iterable[Record]) -> None:
-        """Send all; the client has them when this returns, and Kafka once the producer was flushed."""
-        async for batch in self.batches(records):
-            await self.send(batch)
-
-    async def send(self, batch: Batch) -> None:
-        """Hand a batch to the client."""
-        place, builder = batch
-        await self._producer.send_batch(builder, self._topic, partition=place)
-
-    async def batches(self, records: Iterable[Record]) -> AsyncIterator[Batch]:
-        """The records in as few batches as they fit into."""
-        builders: dict[int, Any] = {}
-        places = self._places
-        for key, value in records:
-            place = self._partition
-            if place is None:
-                place = places[key] if key in places else await self._place(key)
-            builder = builders.get(place)
-            if builder is None or builder.append(timestamp=None, key=key, value=value) is None:
-                if builder is not None:
-                    yield place, builder
-                builder = builders[place] = self._producer.create_batch()
-                builder.append(timestamp=None, key=key, value=value)
-        for batch in builders.items():
-            yield batch
-
-    async def _place(self, key: bytes) -> int:
-        partitions = sorted(await self._producer.partitions_for(self._topic))
-        place: int = self._partitioner(key, partitions, partitions)
-        self._places[key] = place
-        return place
+async def put(producer: AIOKafkaProducer, topic: str, records: Iterable[Record], partition: int | None = None) -> None:
+    """Send all; the client has them when this returns, and Kafka once the producer was flushed."""
+    async for batch in batches(producer, ((topic, partition, key, value) for key, value in records)):
+        await submit(producer, batch)
 
 
 async def send_documents(settings: Settings, fleet: Fleet, quota: int) -> None:
     """Bind the workspaces and sell the packages."""
     async with AIOKafkaProducer(bootstrap_servers=settings.kafka, max_batch_size=_BATCH_BYTES) as producer:
-        await Filler(producer, settings.topic_prefix + WORKSPACES.name).put(fleet.bindings())
-        await Filler(producer, settings.topic_prefix + PACKAGES.name).put(fleet.packages(quota))
+        await put(producer, settings.topic_prefix + WORKSPACES.name, fleet.bindings())
+        await put(producer, settings.topic_prefix + PACKAGES.name, fleet.packages(quota))
 
 
 @asynccontextmanager
@@ -136,7 +95,7 @@ async def held_back(settings: Settings, records: Iterable[Record]) -> AsyncItera
         transactional_id=f"{settings.group}-load", transaction_timeout_ms=_TRANSACTION_MS,
     ) as producer:  # fmt: skip
         await producer.begin_transaction()
-        await Filler(producer, settings.topic_prefix + USAGE.name).put(records)
+        await put(producer, settings.topic_prefix + USAGE.name, records)
         await producer.flush()
         yield producer.commit_transaction
 
@@ -147,21 +106,21 @@ async def pace(settings: Settings, workspaces: int, rate: int, seconds: int) -> 
     All batches are made before the first is sent: the sender shares the machine with what it measures.
     """
     time, ticks = datetime.now(UTC).isoformat(timespec="milliseconds"), round(seconds / _TICK_SECONDS)
-    names = [f"ws-{w}" for w in range(workspaces)]
+    topic, names = settings.topic_prefix + USAGE.name, [f"ws-{w}" for w in range(workspaces)]
     async with AIOKafkaProducer(
         bootstrap_servers=settings.kafka, max_batch_size=_BATCH_BYTES, compression_type="lz4"
     ) as producer:
-        filler, made = Filler(producer, settings.topic_prefix + USAGE.name), list[list[Batch]]()
+        made = list[list[Batch]]()
         for tick in range(ticks):
             numbers = range(tick * rate * seconds // ticks, (tick + 1) * rate * seconds // ticks)
             events = ((names[n % workspaces], n) for n in numbers)
-            records = ((name.encode(), _event(n, name, time, 1).encode()) for name, n in events)
-            made.append([batch async for batch in filler.batches(records)])
+            sends = ((topic, None, name.encode(), _event(n, name, time, 1).encode()) for name, n in events)
+            made.append([batch async for batch in batches(producer, sends)])
         begin = monotonic()
-        for tick, batches in enumerate(made, 1):
+        for tick, some in enumerate(made, 1):
             await asyncio.sleep(begin + tick * _TICK_SECONDS - monotonic())
-            for batch in batches:
-                await filler.send(batch)
+            for batch in some:
+                await submit(producer, batch)
         return begin
 
 

@@ -23,7 +23,7 @@ import numpy as np
 from aiokafka import AIOKafkaProducer
 
 import agents.transport  # noqa: F401  # a worker's records are lean
-from agents.bench.load import Filler
+from agents.bench.load import put
 from agents.drawdown import DrawdownStage
 from agents.garbage import collect_seldom
 from agents.settings import load_settings
@@ -101,9 +101,9 @@ async def fill(entries: int) -> dict[str, Any]:
     real = [(key, value) for key, value in ledger.checkpoint(time_ns() // 1000).entries if value is not None]
     copies = -(-entries // len(real))
     async with AIOKafkaProducer(bootstrap_servers=settings.kafka, max_batch_size=1 << 20) as producer:
-        filler = Filler(producer, settings.topic_prefix + LEDGER.name, partition=0)
         for copy in range(copies):
-            await filler.put(_renamed(key, value, b"-%d-" % copy) for key, value in real)
+            renamed = (_renamed(key, value, b"-%d-" % copy) for key, value in real)
+            await put(producer, settings.topic_prefix + LEDGER.name, renamed, partition=0)
     # All copies share the position.
     return {"entries": (len(real) - 1) * copies + 1, "accounts": len(ledger.accounts) * copies}
 
