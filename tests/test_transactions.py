@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import CoordinatorLoadInProgressError, KafkaError, MessageSizeTooLargeError, ProducerFenced
 from faust.types import TP
+from tenacity import stop_after_attempt
 
 from agents.drawdown import DrawdownStage
 from agents.kafka import admin, committed_offsets, newest_values, records_at
-from agents.offsets import offsets_in
+from agents.offsets import OffsetsUnstable, offsets_in
 from agents.partitions import Partition
 from agents.settings import Settings
 from agents.transactions import Commit, Transactor
@@ -94,6 +96,41 @@ async def owner_lost(settings: Settings) -> AsyncIterator[Transactor]:
     yield transactor
     with suppress(KafkaError):
         await transactor.stop()
+
+
+@asynccontextmanager
+async def unverified(settings: Settings) -> AsyncIterator[None]:
+    """Kafka takes an offset for a transaction that does not know of it."""
+    async with admin(settings) as client:
+
+        async def put(configs: dict[str, str]) -> None:
+            await client.alter_configs([ConfigResource(ConfigResourceType.BROKER, "1", configs)])
+
+        await put({"transaction.partition.verification.enable": "false"})
+        try:
+            yield
+        finally:
+            await put({})
+
+
+async def test_an_offset_whose_end_the_group_never_heard_of_is_freed_by_the_next_owner(meter: Meter) -> None:
+    """As after a broker that was stopped amid a commit: the records are there, the offset is pending for ever."""
+    settings = meter.settings
+    once = committed_offsets.retry_with(stop=stop_after_attempt(1))  # type: ignore[attr-defined]
+    async with unverified(settings), owner(settings) as one:
+        await one._producer.begin_transaction()
+        await asyncio.gather(*await one._send(commit_of(settings, b"1", 9).sends))
+        one._producer._txn_manager.consumer_group_added(
+            settings.group
+        )  # so the client does not say it to the transaction
+        await one._producer.send_offsets_to_transaction({one.source: 9}, settings.group)
+        await one._producer.commit_transaction()
+        with pytest.raises(OffsetsUnstable):
+            await once(settings, settings.group, [(one.source.topic, one.source.partition)])
+    async with owner(settings) as following:
+        assert await durable(settings) == ({b"1"}, None)
+        await following.commit(commit_of(settings, b"2", 4))
+    assert await settled(settings) == ({b"2"}, 4)
 
 
 async def test_what_kafka_refuses_is_not_committed_around(meter: Meter) -> None:
