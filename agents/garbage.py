@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 _THRESHOLD = 200_000
-#: Parameters of mallopt(3): buffers below 32 MiB, its largest limit, come out of one heap for all threads, which is given back
-#: only when 256 MiB at its end are free.
-_MALLOPT = {-8: 1, -3: 32 * 1024 * 1024, -1: 256 * 1024 * 1024}
+_M_ARENA_MAX, _M_MMAP_THRESHOLD, _M_TRIM_THRESHOLD = -8, -3, -1
+#: For mallopt(3): buffers below 32 MiB, its largest limit, come out of one heap for all threads, which is given back only when
+#: 256 MiB at its end are free.
+_MALLOPT = {_M_ARENA_MAX: 1, _M_MMAP_THRESHOLD: 32 * 1024 * 1024, _M_TRIM_THRESHOLD: 256 * 1024 * 1024}
 
 
-def collect_seldom() -> None:
+def tune_memory() -> None:
     """At the start of a process that works on streams, before its other threads."""
     gc.set_threshold(_THRESHOLD)
     gc.freeze()

@@ -16,9 +16,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from aiokafka import TopicPartition
-from aiokafka.partitioner import DefaultPartitioner
 from clickhouse_connect.driver.client import Client
 
+from agents.batching import partition_of
 from agents.documents import AccountDocuments, documents_of
 from agents.errors import WrongUse
 from agents.evidence import corrections, gains, has_events, ledger_rows, plans
@@ -138,8 +138,7 @@ class _Audit:
     def _log(self) -> TopicPartition:
         """Where everything that changes the account is, in one order."""
         all_of_them = self._all(topics.ACCOUNT_EVENTS)
-        chosen: TopicPartition = DefaultPartitioner()(self.account.encode(), all_of_them, all_of_them)
-        return chosen
+        return all_of_them[partition_of(self.account.encode(), len(all_of_them))]
 
     def _require_meters(self, evidence: Evidence) -> None:
         """A ledger that was counted with another catalog cannot be recomputed."""

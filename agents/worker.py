@@ -14,7 +14,7 @@ from agents.app import create_app
 from agents.drawdown import DrawdownStage
 from agents.errors import EXIT_DONE, EXIT_FAILED
 from agents.failures import place_of, report
-from agents.garbage import collect_seldom
+from agents.garbage import tune_memory
 from agents.health import Health
 from agents.lag import LagWatch
 from agents.metrics import INVARIANT_VIOLATIONS, METERS, PACKAGE_UTILIZATION, READY
@@ -36,7 +36,7 @@ log = structlog.get_logger()
 
 def run(settings: Settings) -> int:
     """Work until SIGTERM or SIGINT (exit code 0), or until something fails that a restart has to mend (1)."""
-    collect_seldom()
+    tune_memory()
     return asyncio.run(Worker(settings).work())
 
 

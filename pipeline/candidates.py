@@ -56,7 +56,7 @@ class Plain:
 
     def __init__(self, records: Records, record_bytes: int, record_events: int) -> None:
         self._records = records
-        self._text = np.frombuffer(records.text, np.uint8)
+        self._text = records.array
         rows = np.empty((records.value_bytes // plain.EVENT_BYTES_MIN + 1, plain.WIDTH), np.int64)
         self.found = np.zeros(len(records), np.bool_)
         size = plain.scan(self._text, records.rows, record_bytes, record_events, rows, self.found)
@@ -65,7 +65,7 @@ class Plain:
 
     def numbers(self, table: SeriesTable) -> Array:
         """The series that they name, or `UNKNOWN`."""
-        return table.namings.numbers(self._records, self._text, self.events)
+        return table.namings.numbers(self._records, self.events)
 
     def at(self, place: int) -> tuple[UsageEvent, Record, int]:
         """One event with its record and its index there."""

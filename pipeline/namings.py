@@ -35,10 +35,10 @@ class Namings:
         if self._size * 2 > len(self._slots):
             self._rebuild()
 
-    def numbers(self, records: Records, text: Array, rows: Array) -> Array:
-        """The number of each row's series, or `UNKNOWN`; `text` is that of the records, and the rows are what `scan` found there."""
+    def numbers(self, records: Records, rows: Array) -> Array:
+        """The number of each row's series, or `UNKNOWN`; the rows are the plain events of the records."""
         numbers = np.empty(len(rows), np.int64)
-        look_up(self._slots, self._entries, self._own.text, text, records.rows, rows, numbers)
+        look_up(self._slots, self._entries, self._own.text, records.array, records.rows, rows, numbers)
         return numbers
 
     def _add(self, subject: str, type_: str, days: int) -> int:

@@ -52,9 +52,8 @@ class Records(Sequence[Record]):
     @classmethod
     def located(cls, text: bytes, count: int, base_offset: int, base_timestamp: int) -> Records | None:
         """The records of a batch of the log, in Kafka's format 2, uncompressed; None if that is not what the text holds."""
-        rows = np.empty((count, WIDTH), np.int64)
-        sound = locate(np.frombuffer(text, np.uint8), base_offset, base_timestamp, rows)
-        return cls(text, rows) if sound else None
+        records = cls(text, np.empty((count, WIDTH), np.int64))
+        return records if locate(records.array, base_offset, base_timestamp, records.rows) else None
 
     @classmethod
     def of(cls, records: Iterable[RecordLike]) -> Records:
@@ -106,6 +105,11 @@ class Records(Sequence[Record]):
                 None if value == ABSENT else text[value:value_end],
                 timestamp,
             )
+
+    @property
+    def array(self) -> Array:
+        """The text, for compiled loops."""
+        return np.frombuffer(self.text, np.uint8)
 
     @property
     def value_bytes(self) -> int:

@@ -96,7 +96,7 @@ class Router:
         plain = Plain(records, self._limits.record_bytes, self._limits.record_events)
         self._admit(plain)
         if not plain.found.all():
-            self._one_by_one(records[place] for place in np.flatnonzero(~plain.found).tolist())
+            self._one_by_one(Records(records.text, records.rows[~plain.found]))
 
     def _one_by_one(self, records: Iterable[Record]) -> None:
         """Records that are not plain: valid in another way, too large, or malformed."""

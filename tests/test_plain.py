@@ -206,7 +206,7 @@ def test_namings_lead_to_the_newest_number() -> None:
         records = Records.of(Record(offset, key, value) for offset, value in enumerate(values))
         plain = Plain(records, BYTES, EVENTS)
         assert plain.found.all()
-        assert namings.numbers(records, np.frombuffer(records.text, np.uint8), plain.events).tolist() == numbers
+        assert namings.numbers(records, plain.events).tolist() == numbers
 
 
 def test_listings_in_order() -> None:

@@ -120,9 +120,8 @@ async def test_an_offset_whose_end_the_group_never_heard_of_is_freed_by_the_next
     async with unverified(settings), owner(settings) as one:
         await one._producer.begin_transaction()
         await asyncio.gather(*await one._send(commit_of(settings, b"1", 9).sends))
-        one._producer._txn_manager.consumer_group_added(
-            settings.group
-        )  # so the client does not say it to the transaction
+        # So that the client does not say it to the transaction.
+        one._producer._txn_manager.consumer_group_added(settings.group)
         await one._producer.send_offsets_to_transaction({one.source: 9}, settings.group)
         await one._producer.commit_transaction()
         with pytest.raises(OffsetsUnstable):

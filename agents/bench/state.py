@@ -25,7 +25,7 @@ from aiokafka import AIOKafkaProducer
 import agents.transport  # noqa: F401  # a worker's records are lean
 from agents.bench.load import put
 from agents.drawdown import DrawdownStage
-from agents.garbage import collect_seldom
+from agents.garbage import tune_memory
 from agents.settings import load_settings
 from pipeline.columns import COLUMNS, IDENTITY
 from pipeline.days import to_micros
@@ -143,7 +143,7 @@ def _account_events(accounts: range) -> Iterator[AccountEvent]:
 async def open_stage() -> dict[str, Any]:
     """Seconds from the assignment of the partition to a ledger that can go on, and what that ledger is."""
     settings = load_settings()
-    collect_seldom()
+    tune_memory()
     stage, before, started = DrawdownStage(settings, 0, load_catalog(settings.catalog)), _resident(), monotonic()
     await stage.open(0)
     seconds = monotonic() - started

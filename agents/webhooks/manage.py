@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import msgspec
 from aiokafka import AIOKafkaProducer
-from aiokafka.partitioner import DefaultPartitioner
 from msgspec import structs
 
+from agents.batching import partition_of
 from agents.kafka import all_records, newest_values, partition_counts
 from agents.settings import Settings
 from agents.webhooks.deliveries import given_up, key_of, tried
@@ -110,9 +110,8 @@ class Webhooks:
 
     async def _partition(self, account: str) -> int:
         """Where an account's alerts are, and so its deliveries."""
-        partitions = list(range((await partition_counts(self._settings, [ALERTS]))[ALERTS]))
-        partition: int = DefaultPartitioner()(account.encode(), partitions, partitions)
-        return partition
+        counts = await partition_counts(self._settings, [ALERTS])
+        return partition_of(account.encode(), counts[ALERTS])
 
     async def _body_of(self, account: str, alert: str) -> str | None:
         topic = self._settings.topic_prefix + ALERTS.name

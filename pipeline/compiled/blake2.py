@@ -33,14 +33,13 @@ _SIGMA = WORD_BYTES * np.array(
     np.int64,
 )
 #: What the digest's length and "no key" make of the first word of the start value.
-_FIRST = _IV[0] ^ np.uint64(0x0101_0000 ^ DIGEST_BYTES)
+_START = (_IV[0] ^ np.uint64(0x0101_0000 ^ DIGEST_BYTES), *_IV[1:])
 
 
 @compiled
 def blake2b(message, size):
     """Two words of digest of the first `size` bytes at an address; from there to the end of their block are zeros."""
-    state = (_FIRST, _IV[1], _IV[2], _IV[3], _IV[4], _IV[5], _IV[6], _IV[7])
-    read = BLOCK_BYTES
+    state, read = _START, BLOCK_BYTES
     while read < size:
         state = _compress(state, message, np.uint64(read), np.uint64(0))
         message += BLOCK_BYTES

@@ -205,8 +205,10 @@ def _text(text, at, end, attribute, row):
     if at >= end or byte(text, at) != _QUOTE:
         return NOT_PLAIN
     stop = closing_quote(text, at + 1, end)
-    if stop == NOT_PLAIN or attribute == _UNKNOWN:
-        return NOT_PLAIN if stop == NOT_PLAIN else stop + 1
+    if stop == NOT_PLAIN:
+        return NOT_PLAIN
+    if attribute == _UNKNOWN:
+        return stop + 1
     if attribute == _TIME:
         micros = instant(text, at + 1, stop)
         put_number(row, MICROS, micros)
