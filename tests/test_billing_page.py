@@ -216,8 +216,10 @@ def test_a_package_is_shared_upgraded_and_ended(served: Served, open_page: Open)
         page.click("dialog .main")
         page.wait_for_selector("dialog", state="detached")
         eventually(page, lambda: [p["workspaces"] for p in active(client, "owner")] == [[b, a]], "the other order")
-        shown = page.eval_on_selector_all(".owned .chips li", "all => all.map(li => li.textContent)")
-        assert shown == [b, a]
+        chips = "all => all.map(li => li.textContent)"
+        eventually(
+            page, lambda: page.eval_on_selector_all(".owned .chips li", chips) == [b, a], "the order on the page"
+        )
         page.click(".owned footer .button:text-is('Upgrade')")
         page.click("[data-plan=development]")
         onward(page, "Confirm")

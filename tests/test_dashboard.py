@@ -156,9 +156,15 @@ def quotas_shown(page: Page) -> dict[str, list[int]]:
     return {name: [whole(part) for part in title.split(" of ")] for name, title in titles}
 
 
+def drawn(page: Page) -> None:
+    """Wait for the next frame: the page draws in it what was clicked or typed before."""
+    page.evaluate("new Promise((done) => requestAnimationFrame(() => done()))")
+
+
 def shares_shown(page: Page, quota: str) -> dict[str, list[int]]:
     """Workspace -> [demand, covered, overage] of a quota, which is opened."""
     page.click(f'[data-quota="{quota}"] .quota-head')
+    drawn(page)
     rows = page.eval_on_selector_all(
         f'[data-quota="{quota}"] tbody tr', "all => all.map(r => [...r.cells].map(c => c.innerText.trim()))"
     )
@@ -311,6 +317,7 @@ def test_everything_is_reached_with_the_keyboard(open_page: Callable[..., Page],
         assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") != "none"
     press("ArrowDown")
     press("Enter")
+    drawn(page)
     assert page.get_attribute('[data-quota="traces/shared"] .quota-head', "aria-expanded") == "true"
     assert page.get_attribute('[data-quota="logs/shared"] .quota-head', "aria-expanded") == "false"
     eventually(
@@ -332,6 +339,7 @@ def test_it_fits_a_phone_with_forty_workspaces_of_long_names(open_page: Callable
     name = "the-package-of-all-business-units-of-the-whole-group"
     eventually(lambda: quotas_shown(page).get(f"logs/{name}") == [40, 40], "the quota is exhausted", page)
     page.click("text=Show all 40 workspaces")
+    drawn(page)
     assert page.locator(f'[data-quota="logs/{name}"] tbody tr').count() == 40
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     assert page.inner_text(f'[data-quota="triggers/{name}"] .quota-percent') == "–"

@@ -138,8 +138,8 @@ def test_a_settled_day_is_paid_and_a_late_event_moves_the_difference(shop: Shop,
     for identity, quantity, left in (("1", 20_000_000, "70"), ("2", 1_000_000, "68.5")):
         shop.meter.send("usage", [(b"A", json.dumps(event("A", "logs", quantity, identity, yesterday)).encode())])
         shop.meter.wait(lambda left=left: shop.meter.rows(sql) == [(Decimal(left),)], f"{left} are left")  # type: ignore[misc]
-    amounts = shop.meter.rows("SELECT revision, amount FROM statements FINAL ORDER BY revision")
-    assert amounts == [(1, Decimal(30)), (2, Decimal("31.5"))]
+    revisions = "SELECT revision, amount FROM statements FINAL ORDER BY revision"
+    shop.meter.wait(lambda: shop.meter.rows(revisions) == [(1, Decimal(30)), (2, Decimal("31.5"))], "both revisions")
     month = shop.ask("statements", "acct", "--month", f"{yesterday:%Y-%m}", "--csv", str(tmp_path / "lines.csv"))
     assert (Decimal(month["amount"]), [d["revision"] for d in month["days"]]) == (Decimal("31.5"), [2])
     (line,) = csv.DictReader((tmp_path / "lines.csv").open())

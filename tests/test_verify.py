@@ -190,7 +190,8 @@ def test_corrections(meter: Meter) -> None:
     )  # fmt: skip
     meter.wait(lambda: meter.rows("SELECT count() FROM dead_letters FINAL") == [(1,)], "the other c1 is refused")
     meter.wait(lambda: meter.rows(newest) == [(Decimal(54),)], "the statement is revised")
-    assert meter.rows("SELECT quantity FROM overage WHERE workspace = 'B' AND basis = 'package'") == [(30 * M,)]
+    overage = "SELECT quantity FROM overage WHERE workspace = 'B' AND basis = 'package'"
+    meter.wait(lambda: meter.rows(overage) == [(30 * M,)], "the overage is revised")
     found = command(meter, "verify", "acct", "--day", yesterday)
     assert found.returncode == 0, found.stdout
     summary, *lines = found.stdout.splitlines()
