@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from aiokafka import codec
 from aiokafka.consumer import fetcher
-from aiokafka.errors import CorruptRecordException
+from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 from crc32c import crc32c
 
 from pipeline.records import Record, Records
@@ -37,6 +37,8 @@ class Batch:
     """A batch of the log; iterating gives its records at once."""
 
     def __init__(self, view: memoryview) -> None:
+        if len(view) < _HEADER.size:
+            raise CorruptRecordException(f"a batch of {len(view)} bytes, which is less than its header has")
         (
             self.base_offset, _, _, magic, self._checksum, attributes, last_offset, self._first_timestamp,
             self._last_timestamp, self.producer_id, _, _, self._count,
@@ -47,7 +49,8 @@ class Batch:
         self._attributes = attributes
         self.next_offset = self.base_offset + last_offset + 1
         self.is_transactional = bool(attributes & _TRANSACTIONAL)
-        self.is_control_batch = bool(attributes & _CONTROL)
+        # The log cleaner keeps the batch of a marker that it removes; such a batch says nothing.
+        self.is_control_batch = bool(attributes & _CONTROL and self._count)
 
     def validate_crc(self) -> bool:
         """Whether the bytes are those that were written."""
@@ -63,9 +66,14 @@ class Batch:
             yield _Run(records.next_offset - 1, records)
 
     def records(self) -> Records:
-        """The records, decompressed. Raises `CorruptRecordException`."""
-        text = _DECODERS[self._attributes & _COMPRESSION](self._view[_HEADER.size :])
-        records = Records.located(text, self._count, self.base_offset, self._first_timestamp)
+        """The records, decompressed. Raises `CorruptRecordException` and `UnsupportedCodecError`."""
+        decode = _DECODERS.get(self._attributes & _COMPRESSION)
+        if decode is None:
+            raise UnsupportedCodecError(f"the batch at offset {self.base_offset} is compressed in an unknown way")
+        text = decode(self._view[_HEADER.size :])
+        records = None
+        if 0 <= self._count <= len(text):  # so many are worth making room for
+            records = Records.located(text, self._count, self.base_offset, self._first_timestamp)
         if records is None:
             raise CorruptRecordException(f"the batch at offset {self.base_offset} is not what its header says")
         return records.stamped(self._last_timestamp) if self._attributes & _APPEND_TIME else records

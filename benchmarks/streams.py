@@ -26,13 +26,14 @@ from agents.local.up import Up
 from agents.settings import Settings, load_settings
 
 _ACCOUNTS, _METERS = 10, ("logs", "traces", "page_views")
-_TICK = os.sysconf("SC_CLK_TCK")
+_TICK_SECONDS = 0.05
+_CLOCK_TICK = os.sysconf("SC_CLK_TCK")
 
 
 def cpu_seconds(pid: int) -> float:
     """Processor time of a process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / _TICK
+    return (int(fields[11]) + int(fields[12])) / _CLOCK_TICK
 
 
 def memory_mib(pid: int) -> float:
@@ -58,18 +59,20 @@ async def set_up(settings: Settings) -> None:
     await asyncio.sleep(3)
 
 
-async def load(kafka: str, rate: int, seconds: int) -> None:
-    """Usage at a steady rate."""
-    async with AIOKafkaProducer(bootstrap_servers=kafka, linger_ms=5) as producer:
-        for tick in range(seconds * 20):
-            until = time.monotonic() + 0.05
+async def load(kafka: str, rate: int, seconds: int) -> float:
+    """Usage at a steady rate; the rate that was reached."""
+    async with AIOKafkaProducer(bootstrap_servers=kafka, linger_ms=5, compression_type="lz4") as producer:
+        sent, began = 0, time.monotonic()
+        while (elapsed := time.monotonic() - began) < seconds:
             at = datetime.now(UTC).isoformat()
-            for n in range(rate // 20):
+            for n in range(sent, int(elapsed * rate)):
                 name = f"w{n % _ACCOUNTS}-{n // _ACCOUNTS % 2}"
-                event = {"specversion": "1.0", "id": f"{tick}-{n}", "source": "streams", "time": at, "subject": name,
+                event = {"specversion": "1.0", "id": str(n), "source": "streams", "time": at, "subject": name,
                          "type": f"usage.{_METERS[n // 20 % 3]}", "data": {"quantity": 1}}  # fmt: skip
                 await producer.send("drawdown.usage", orjson.dumps(event), name.encode())
-            await asyncio.sleep(max(0.0, until - time.monotonic()))
+                sent += 1
+            await asyncio.sleep(_TICK_SECONDS)
+        return sent / (time.monotonic() - began)
 
 
 async def watch(address: str, key: str, number: int, delays: list[float]) -> None:
@@ -117,13 +120,13 @@ def main() -> None:
         watching.start()
         time.sleep(2)
         before, began = cpu_seconds(pid), time.monotonic()
-        asyncio.run(load(up.settings.kafka, wanted.rate, wanted.seconds))
+        reached = asyncio.run(load(up.settings.kafka, wanted.rate, wanted.seconds))
         cpu = (cpu_seconds(pid) - before) / (time.monotonic() - began)
         memory, still, delays = memory_mib(pid), here.recv(), here.recv()
         watching.join()
     cuts = statistics.quantiles(delays, n=100)
     sys.stdout.write(
-        f"{still} of {wanted.clients} streams open at the end; {wanted.rate} usage events/s;"
+        f"{still} of {wanted.clients} streams open at the end; {reached:,.0f} usage events/s;"
         f" {len(delays) / wanted.seconds:.0f} quota events/s sent\n"
         f"API: {cpu:.0%} of a core, {memory:.0f} MiB ({idle:.0f} MiB before the first client)\n"
         f"published -> at the client: p50 {cuts[49] * 1000:.0f} ms, p99 {cuts[98] * 1000:.0f} ms\n"

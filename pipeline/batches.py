@@ -14,8 +14,9 @@ from pipeline.series import SeriesTable
 from pipeline.texts import Listing, in_order
 from schemas.log import RoutedUsage, SeriesKey
 
-#: Events in one batch: with the longest source and id, all escaped, they stay below `MESSAGE_BYTES_MAX`.
-ROWS_MAX = 5_000
+#: Events in one batch: with the longest source, id and workspace, all escaped, and a series for each, they stay below
+#: `MESSAGE_BYTES_MAX`.
+ROWS_MAX = 3_000
 #: Routed columns beside `series`, which becomes `at`.
 _NUMBERS = ("quantities", "micros", "offsets", "indexes", "identities")
 

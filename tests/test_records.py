@@ -6,13 +6,14 @@ import struct
 from typing import Any
 
 import pytest
-from aiokafka.errors import CorruptRecordException
+from aiokafka.consumer.fetcher import READ_COMMITTED
+from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.records import Batch, Batches
+from agents.records import Batch, Batches, LeanRecords
 from pipeline.records import Record, Records
 
 BYTES = st.none() | st.binary(max_size=300)
@@ -76,7 +77,7 @@ def test_no_changed_byte_goes_unnoticed(codec: int) -> None:
 
 def test_a_batch_that_is_not_what_its_header_says_is_refused() -> None:
     """Also with a sound checksum: too few and too many records, and lengths that lead out of it."""
-    for count in (1, 2, 4, 100):
+    for count in (-1, 1, 2, 4, 100, 2**31 - 1):
         made = batch(SOME)
         struct.pack_into(">i", made, 57, count)
         with pytest.raises(CorruptRecordException):
@@ -96,6 +97,37 @@ def test_a_batch_that_is_not_what_its_header_says_is_refused() -> None:
     made[16] = 1
     with pytest.raises(CorruptRecordException):
         Batch(memoryview(made))
+    for length in (-12, -1, 0, 10, 48):
+        struct.pack_into(">i", made, 8, length)
+        with pytest.raises(CorruptRecordException):
+            Batches(made).next_batch()
+
+
+@pytest.mark.parametrize("codec", range(5, 8))
+def test_an_unknown_compression_is_named(codec: int) -> None:
+    made = batch(SOME)
+    made[22] |= codec
+    with pytest.raises(UnsupportedCodecError):
+        Batch(memoryview(made)).records()
+
+
+def emptied(made: bytearray) -> bytearray:
+    """What the log cleaner leaves of a batch, all of whose records it removed: the header, for its sequence and offsets."""
+    header = made[:61]
+    struct.pack_into(">i", header, 8, 49)
+    struct.pack_into(">i", header, 57, 0)
+    return header
+
+
+@pytest.mark.parametrize("control", [0, 0x20])
+def test_a_batch_that_the_log_cleaner_emptied_is_passed(control: int) -> None:
+    """A marker of a transaction too, as Kafka's own consumer does since KAFKA-7467: or its partition would stop for ever."""
+    between = emptied(batch(SOME[:1], first=1))
+    between[22] |= 0x10 | control
+    batches = Batches(batch(SOME[:1]) + between + batch(SOME[:1], first=2))
+    records = LeanRecords(None, batches, [], 0, None, None, False, READ_COMMITTED)
+    assert [record.offset for _ in range(2) for record in records.take(None)] == [0, 2]
+    assert not records.take(None)
 
 
 def test_the_broker_s_time_counts_where_the_topic_says_so() -> None:

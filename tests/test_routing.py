@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import Any
 
 import pytest
@@ -176,14 +177,19 @@ def test_the_registry_binds_only_what_the_inlet_takes() -> None:
 
 
 def test_a_batch_fits_into_a_record() -> None:
-    """Many events of one account, with the longest names that JSON makes longer still, become several batches."""
-    core = Core(NOW)
-    core.bind([binding("A", "acct")])
-    long = {"source": "\x01" * 256}
-    values = [json.dumps(GOOD | long | {"id": f"{n:06}" + "\x01" * 250}).encode() for n in range(ROWS_MAX + 1)]
-    core.send([(0, offset, b"A", value) for offset, value in enumerate(values)])
-    assert len(core.log) == 3
-    assert max(map(len, core.log)) < MESSAGE_BYTES_MAX
+    """Many events of one account, each in a series of its own, with the longest names that JSON makes longer still."""
+    core, days, meters = Core(NOW), 30, ("logs", "traces")
+    long = [f"{number:06}" + "\x01" * 250 for number in range(ROWS_MAX + 1)]
+    names = long[: 1 + ROWS_MAX // (days * len(meters))]
+    core.bind(binding(name, "acct") for name in names)
+    values = [
+        json.dumps(event(name, meter, 1, one, NOW - timedelta(days=day)) | {"source": "\x01" * 256}).encode()
+        for one, (name, meter, day) in zip(long, product(names, meters, range(days)), strict=False)
+    ]
+    assert len(values) == ROWS_MAX + 1
+    core.send([(0, offset, None, value) for offset, value in enumerate(values)])
+    assert len(core.log) == len(names) + 2
+    assert MESSAGE_BYTES_MAX / 2 < max(map(len, core.log)) < MESSAGE_BYTES_MAX
     core.fold()
     core.checkpoint()
     assert core.view.outcomes == {"counted": ROWS_MAX + 1}

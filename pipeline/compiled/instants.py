@@ -13,7 +13,10 @@ _DAYS_BEFORE_1970 = 719_468
 
 @compiled
 def instant(text, at, stop):
-    """Microseconds since the epoch of `YYYY-MM-DDThh:mm:ss`, with up to six decimals, and `Z` or `+hh:mm`; or `NOT_PLAIN`."""
+    """Microseconds since the epoch of `YYYY-MM-DDThh:mm:ss`, with decimals or without, and `Z` or `+hh:mm`; or `NOT_PLAIN`.
+
+    The seventh decimal rounds, as it does for msgspec.
+    """
     if stop - at < 20 or not _has_shape(text, at):
         return NOT_PLAIN
     year, month, day = _digits(text, at, 4), _digits(text, at + 5, 2), _digits(text, at + 8, 2)
@@ -49,10 +52,12 @@ def _decimals(text, at, stop):
         return 0, at
     at, start, micros = at + 1, at + 1, 0
     while at < stop and _ZERO <= byte(text, at) <= _NINE:
-        micros = micros * 10 + byte(text, at) - _ZERO
+        digit = byte(text, at) - _ZERO
+        if at - start < 6:
+            micros = micros * 10 + digit
+        elif at - start == 6 and digit >= 5:
+            micros += 1
         at += 1
-        if at - start > 6:
-            return -1, at
     if at == start:
         return -1, at
     for _ in range(6 - (at - start)):
