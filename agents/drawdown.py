@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
+from typing import Any
 
 import msgspec
 import structlog
@@ -21,7 +22,7 @@ from agents.route import count_dead_letters, dead_letter, meter_named_in
 from agents.settings import Settings
 from agents.transactions import Commit
 from pipeline.account import Account
-from pipeline.admission import Refusal, split_array
+from pipeline.admission import UNDECODABLE, Refusal, split_array
 from pipeline.checkpoint import Checkpoint, Refused
 from pipeline.columns import rows_of
 from pipeline.days import MICROS_PER_SECOND, day_of
@@ -170,10 +171,8 @@ class DrawdownStage:
             name = self._settings.topic_prefix + topic.name
             values = await records_at(self._settings, name, partition, {one.offset for one in here})
             for one in here:
-                value = values.get(one.offset, b"")
                 index = None if one.index == SINGLE else one.index
-                elements = split_array(value) if index is not None else None
-                original = elements[index] if elements and index is not None else value
+                original = _element(values.get(one.offset, b""), one.index)
                 key = _key_of(original, "subject" if topic is USAGE else "account")
                 refusal = Refusal(one.reason, one.message, original, one.offset, index, key)
                 letters.append(dead_letter(self._settings, name, partition, refusal))
@@ -182,7 +181,18 @@ class DrawdownStage:
         return letters
 
 
+def _element(value: bytes, index: int) -> bytes:
+    """The event at its place in a record; nothing if the record is another one by now, in a topic that was made anew."""
+    if index == SINGLE:
+        return value
+    elements = split_array(value) or ()
+    return elements[index] if index < len(elements) else b""
+
+
 def _key_of(event: bytes, field: str) -> bytes | None:
     """The workspace or account of an event, which is the key of its record."""
-    name = msgspec.json.decode(event).get(field) if event else None
+    try:
+        name = msgspec.json.decode(event, type=dict[str, Any]).get(field)
+    except UNDECODABLE:
+        return None
     return name.encode() if isinstance(name, str) else None

@@ -127,12 +127,12 @@ async def newest_values(settings: Settings, topic: str, partition: int) -> dict[
 
 
 async def records_at(settings: Settings, topic: str, partition: int, offsets: set[int]) -> dict[int, bytes]:
-    """The values at these offsets; one that retention has deleted is missing."""
+    """The values at these offsets; one that retention has deleted, or that a topic made anew has not reached, is missing."""
     tp = TopicPartition(topic, partition)
     found: dict[int, bytes] = {}
     async with reader(settings, tp) as consumer:
-        beginning = (await consumer.beginning_offsets([tp]))[tp]
-        for offset in sorted(o for o in offsets if o >= beginning):
+        beginning, end = [(await some([tp]))[tp] for some in (consumer.beginning_offsets, consumer.end_offsets)]
+        for offset in sorted(o for o in offsets if beginning <= o < end):
             if offset in found:
                 continue
             consumer.seek(tp, offset)

@@ -24,7 +24,7 @@ from agents import health as codes
 from agents.failures import locate
 from agents.garbage import release
 from agents.health import Health
-from agents.kafka import committed_offsets
+from agents.kafka import committed_offsets, newest_offsets
 from agents.metrics import CHECKPOINT_SECONDS, PROGRESS
 from agents.settings import Settings
 from agents.transactions import Commit, Transactor
@@ -234,10 +234,18 @@ class Partitions:
         await asyncio.gather(
             *(partition.open(offsets.get((tp.topic, tp.partition), 0)) for tp, partition in partitions.items())
         )
+        await self._check_ends()
         self._generation = generation
         self._health.end(codes.ASSIGNMENT)
         self._health.started()
         log.info("partitions assigned", count=len(tps), generation=generation)
+
+    async def _check_ends(self) -> None:
+        """A log that lost its tail, or was made anew, is shorter than what is known of it: what comes next would pass for known."""
+        sources = {TopicPartition(tp.topic, tp.partition): partition for tp, partition in self._owned.items()}
+        for source, end in (await newest_offsets(self._settings, sources)).items():
+            goes_on = sources[source].next_offset
+            ensure(goes_on <= end, "no log is shorter than what was read of it", f"{source}: {goes_on} is beyond {end}")
 
     def positions(self) -> tuple[int | None, dict[TP, int]]:
         """The generation in which the partitions are open, if they are, and where each is to be read on."""

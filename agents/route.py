@@ -27,10 +27,12 @@ from pipeline.routing import TYPE_PREFIX, Router
 from schemas.log import AccountEvent, Bound, encode_account_event
 from schemas.reasons import Reason
 from schemas.topics import ACCOUNT_EVENTS, DEAD_LETTERS
-from schemas.wire import DeadLetter, encode
+from schemas.wire import NAME_CHARS_MAX, DeadLetter, encode
 
 #: Batches that are encoded before other partitions get a turn.
 _BATCHES_AT_A_STRETCH = 64
+#: Longer keys are cut in dead letters, which have to fit into a record.
+_KEY_BYTES_MAX = 4 * NAME_CHARS_MAX
 #: Routed events after which a commit does not wait for its interval.
 _EVENTS_MAX = 50_000
 
@@ -46,8 +48,8 @@ def limits_of(settings: Settings) -> Limits:
 
 
 def dead_letter(settings: Settings, topic: str, partition: int, refusal: Refusal) -> Send:
-    """The record of a refused event."""
-    key = refusal.key
+    """The record of a refused event; of a key that is no name, the beginning."""
+    key = None if refusal.key is None else refusal.key[:_KEY_BYTES_MAX]
     letter = DeadLetter(
         topic=topic, partition=partition, offset=refusal.offset, index=refusal.index,
         key=None if key is None else key.decode(errors="replace"), reason=refusal.reason, message=refusal.message,
@@ -171,7 +173,7 @@ class UsageInlet(Inlet):
 
 
 class DocumentInlet(Inlet):
-    """Forwards documents of the operator: workspace bindings, packages, alert rules.
+    """Forwards documents of the operator: workspace bindings, packages, alert rules. A dead letter keeps none that is too large for it.
 
     `gone` says what a tombstone's key becomes; without it tombstones end with the registry.
     """
@@ -195,7 +197,8 @@ class DocumentInlet(Inlet):
                 self._forward(_dated(self._parse(record.value), record.timestamp))
             except (*UNDECODABLE, ValueError) as error:
                 reason, message = explain_document(record.value, error)
-                self._refuse(Refusal(reason, message, record.value, record.offset, None, record.key))
+                kept = record.value if len(record.value) <= self._settings.record_bytes_max else b""
+                self._refuse(Refusal(reason, message, kept, record.offset, None, record.key))
 
 
 def _dated(event: AccountEvent, millis: int) -> AccountEvent:

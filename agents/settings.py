@@ -42,7 +42,9 @@ class Settings(BaseSettings):
     settlement_grace: Seconds = Field(
         3600.0, description="seconds after an account's midnight until its day is settled"
     )
-    record_bytes_max: int = Field(4 * 1024 * 1024, ge=1024, description="largest usage record, in bytes")
+    record_bytes_max: int = Field(
+        4 * 1024 * 1024, ge=1024, le=8 * 1024 * 1024, description="largest usage record, in bytes"
+    )
     record_events_max: int = Field(10_000, ge=1, description="most events in one array")
     usage_events: bool = Field(True, description="keep raw accepted events in ClickHouse, for audit")
     sink_interval: Seconds = Field(0.3, description="seconds at most that a ClickHouse batch waits")

@@ -1,7 +1,7 @@
 """The duplicate memory in the changelog: pieces of a day, appended at checkpoints and merged so that they stay few.
 
-A piece is a range of the memory's log. When the last `_MERGE` pieces of a day are all small, one takes their place; a piece that
-has grown to a size class is left alone until there are as many of that class. So an identity is written a few times at most, and a
+A piece is a range of the memory's log. When the last `_MERGE` pieces of a day are all small, one takes their place, or that of as many as
+fit into a record; a piece that has grown to a size class is left alone until there are as many of that class. So an identity is written a few times at most, and a
 day of N identities restores from about N / 32,000 pieces.
 """
 
@@ -64,7 +64,9 @@ class Pieces:
         tail = pieces[-_MERGE:]
         if len(tail) < _MERGE or len({p.size_class for p in tail}) > 1 or tail[0].size_class == len(_CLASSES):
             return
-        del pieces[-_MERGE:]
+        while sum(p.count for p in tail) > _PIECE_MAX:
+            del tail[0]
+        del pieces[-len(tail) :]
         while pieces and pieces[-1].size_class == tail[0].size_class and sum(p.count for p in tail) < _CLASSES[-1]:
             tail.insert(0, pieces.pop())
         yield self._add(day, next_offset, number, tail[0].start, tail[-1].end)

@@ -11,6 +11,7 @@ import pytest
 from pipeline.columns import IDENTITY
 from pipeline.duplicates import CONFLICT, COUNTED, DAY_BASE, DUPLICATE, ENTRY, DuplicateMemory
 from pipeline.pieces import Pieces
+from schemas.topics import MESSAGE_BYTES_MAX
 
 DAY = DAY_BASE + 2_500
 Row = tuple[int, int, int, int]
@@ -96,3 +97,20 @@ def test_pieces_stay_few_and_give_the_memory_back(seed: int) -> None:
     ((_, value),) = again.append(10_000)
     assert value is not None
     assert len(value) == ENTRY.itemsize
+
+
+@pytest.mark.parametrize("size", [700, 999, 1_000, 10_000, 26_000, 31_999, 32_000, 450_000])
+def test_every_piece_fits_into_a_record(size: int) -> None:
+    """Also those that take the place of others, whatever a checkpoint counts; and they still stay few."""
+    rng, live = np.random.default_rng(size), set[bytes]()
+    memory = DuplicateMemory()
+    pieces, total = Pieces(memory), 0
+    while total < 3_000_000:
+        identities = np.zeros(size, IDENTITY)
+        identities["low"], identities["high"] = rng.integers(0, 1 << 63, size, np.uint64), total + np.arange(size)
+        memory.admit(identities, np.zeros(size, np.uint32), np.full(size, DAY - DAY_BASE, np.uint16))
+        total += size
+        for key, value in pieces.append(total):
+            live.add(key) if value is not None else live.remove(key)
+            assert len(value or b"") < MESSAGE_BYTES_MAX / 2
+    assert len(live) < 2 * 32 + total / 16_000

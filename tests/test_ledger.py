@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 
@@ -16,6 +17,7 @@ from schemas.log import Usage
 from world import binding, event, make_world, package
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
+DAY_MICROS = 86_400_000_000
 
 
 @pytest.mark.parametrize("seed", range(25))
@@ -110,23 +112,32 @@ def test_an_unused_package_shows_its_whole_quota() -> None:
 
 
 def test_expired_days_leave_the_state() -> None:
-    """Days past the horizon are deleted from the state, and an event for them is a dead letter."""
+    """Days past the horizon are deleted from the state once they are stated, and an event for them is a dead letter."""
     core = Core(NOW)
     core.bind([binding("A", "acct")])
-    core.send([(0, 0, b"A", json.dumps(event("A", "logs", 7, "1", NOW - timedelta(days=30))).encode())])
+    core.send([(0, 0, b"A", json.dumps(event("A", "logs", 7_000_000, "1", NOW - timedelta(days=30))).encode())])
     core.fold()
     core.checkpoint()
     before = set(core.entries)
-    core.now += 20 * 86_400_000_000
+    core.now += 20 * DAY_MICROS  # all workers were away meanwhile: the day was never due before
     core.log.append(core.log[-1])
     core.fold()
     core.checkpoint()
     core.log.append(core.log[-1])
+    core.fold()
+    core.checkpoint()
+    assert core.view.outcomes["too_late"] == 1
+    assert core.settle() == 1
+    core.fold()
+    core.checkpoint()
+    ((statement,),) = core.statements.values()
+    assert statement.amount == Decimal("10.5")
+    core.now += DAY_MICROS
+    core.log.append(core.log[1])
     core.fold()
     core.checkpoint()
     assert not core.ledger.accounts["acct"].days
     assert before - set(core.entries)
-    assert core.view.outcomes["too_late"] == 1
 
 
 def test_a_broken_law_stops() -> None:

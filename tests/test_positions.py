@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+import asyncio
+from contextlib import nullcontext
 
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from faust.types import TP
+
+from agents.health import Health
 from agents.kafka import all_records, committed_offsets
+from agents.partitions import Partitions
 from agents.positions import routed_until
 from agents.registry import Registry
 from agents.route import UsageInlet, limits_of
@@ -12,6 +19,7 @@ from agents.settings import Settings
 from agents.transactions import Transactor
 from conftest import Meter
 from driver import CATALOG
+from pipeline.law import LawBroken
 from pipeline.records import Record, Records
 from pipeline.routing import Router
 
@@ -38,9 +46,9 @@ async def work(settings: Settings, offsets: list[int]) -> int:
     return goes_on
 
 
-async def set_group(settings: Settings, offset: int) -> None:
+async def set_group(settings: Settings, offset: int, partition: int = 0) -> None:
     """Put the offset of the group where it is not, as a broker that lost it or an operator does."""
-    tp = TopicPartition(settings.topic_prefix + "usage", 0)
+    tp = TopicPartition(settings.topic_prefix + "usage", partition)
     async with AIOKafkaConsumer(
         bootstrap_servers=settings.kafka, group_id=settings.group, enable_auto_commit=False
     ) as consumer:
@@ -71,3 +79,21 @@ async def test_an_operator_and_a_new_topic_are_obeyed(meter: Meter) -> None:
         assert await routed_until(settings, 0, offset) == offset
     await set_group(settings, 1)
     assert await work(settings, [1, 2]) == 1
+
+
+async def test_a_log_that_is_shorter_than_what_was_read_of_it_stops_the_worker(meter: Meter) -> None:
+    """Its tail was lost, or it was made anew and the group was not told: what comes next would pass for what was read."""
+    settings = meter.settings
+    usage, router = settings.topic_prefix + "usage", Router(CATALOG, limits_of(settings))
+
+    def stage(partition: int) -> UsageInlet:
+        return UsageInlet(settings, usage, partition, router, Registry(settings, router))
+
+    await asyncio.to_thread(meter.send, "usage", [(b"w", b"{")] * 3)
+    (number,) = [p for p in range(settings.partitions) if [r async for r in all_records(settings, usage, p)]]
+    for offset, broken in ((3, False), (4, True)):
+        await set_group(settings, offset, number)
+        partitions = Partitions(settings, {usage: stage}, Health(settings.stuck_after))
+        with pytest.raises(LawBroken, match="no log is shorter") if broken else nullcontext():
+            await partitions.assign({TP(usage, number)}, 1)
+        await partitions.revoke()

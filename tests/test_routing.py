@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agents.parsers import package_parser
 from agents.registry import Registry
+from agents.route import DocumentInlet
 from agents.settings import Settings
 from driver import Core
 from pipeline.batches import ROWS_MAX
 from pipeline.records import Record, Records
+from schemas.catalog import load_catalog
 from schemas.topics import MESSAGE_BYTES_MAX
 from world import binding, event
 
@@ -194,3 +197,18 @@ def test_a_batch_fits_into_a_record() -> None:
     core.checkpoint()
     assert core.view.outcomes == {"counted": ROWS_MAX + 1}
     assert max(map(len, core.entries.values())) < MESSAGE_BYTES_MAX
+
+
+async def test_whatever_fits_into_a_record_fits_as_a_dead_letter() -> None:
+    """Also a key that JSON makes six times as long, and a document that base64 makes too long: or its partition would stop for ever."""
+    inlet = DocumentInlet(Settings(), "packages", 0, package_parser(load_catalog()))
+    key = b"\x01" * 2_500_000
+    await inlet.take(
+        Records.of([Record(0, key, b"{"), Record(1, key, b"{" * 12_600_000), Record(2, None, b"{" * (4 << 20))])
+    )
+    commit = await inlet.collect()
+    assert commit is not None
+    letters = [json.loads(value or b"") for _, _, _, value in commit.sends]
+    assert [letter["reason"] for letter in letters] == ["not_json"] * 3
+    assert [bool(letter["value"]) for letter in letters] == [True, False, True]
+    assert max(len(k) + len(value or b"") for _, _, k, value in commit.sends) < MESSAGE_BYTES_MAX / 2
