@@ -50,12 +50,14 @@ class Series:
 class Drawn:
     """What the totals and packages of one (account, day, meter) say: draws of the packages, and every overage.
 
-    `free`: workspaces that are on the Free plan that day, whose overage costs nothing.
+    `free`: workspaces that are on the Free plan that day, whose overage costs nothing. `prices`: site and currency, which say
+    what the others cost.
     """
 
     drawdown: Drawdown
     overage: Mapping[OverageKey, int]
     free: frozenset[str] = frozenset()
+    prices: tuple[str, str] = ("", "")
 
 
 @dataclass(slots=True)
@@ -150,6 +152,11 @@ class Account:
         """The account's site: it chooses the price list."""
         return next((b.site for b in reversed(self.bindings.values())), "cn")
 
+    @property
+    def prices(self) -> tuple[str, str]:
+        """Site and currency."""
+        return self.site, self.currency
+
     def effective(self, day: date, meter: str) -> list[Package]:
         """The packages of the day's waterfall, in draw-down order; cached until a package changes."""
         found = self._effective.get((day, meter))
@@ -219,7 +226,7 @@ class Account:
             if one.workspace not in drawdown.overage:
                 overage[one.workspace, one.retention_days] = one.total
         _check_account(definition, series, drawdown, overage)
-        return Drawn(drawdown, overage, self.free_on(day))
+        return Drawn(drawdown, overage, self.free_on(day), self.prices)
 
     def touch(self, catalog: Catalog, day: date, meter: str) -> Day:
         """The day, about to change at a meter: remembers first what was published, so that a change can be told."""

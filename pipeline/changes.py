@@ -76,19 +76,21 @@ class Changes:
     def _bind(self, account: Account, event: Bound) -> None:
         binding, zone = event.binding, account.time_zone
         old = account.bindings.get(binding.workspace)
-        if binding.plan != ("commercial" if old is None else old.plan):
-            self._reprice(account, binding.workspace)
+        repriced = (binding.site, binding.currency) != account.prices  # its usage may come before its first binding
+        if repriced or binding.plan != ("commercial" if old is None else old.plan):
+            self._reprice(account, None if repriced else binding.workspace)
         account.bind(binding, None if event.at is None else day_of(to_micros(event.at), binding.time_zone))
         if account.time_zone != zone:
             self.calendar.moved(account)
         if old is not None and old != binding:
             reconsider(self._catalog, account)
 
-    def _reprice(self, account: Account, workspace: str) -> None:
-        """The workspace's plan is about to change: what it used may cost something else, on which days its day says."""
+    def _reprice(self, account: Account, workspace: str | None) -> None:
+        """The plan of the workspace, or the prices of all, are about to change: what was used may cost something else."""
         for when, day in account.days.items():
             for meter in list(day.by_meter):
-                if any((workspace, meter, tier) in day.series for tier in self._catalog.meters[meter].factors):
+                tiers = self._catalog.meters[meter].factors
+                if workspace is None or any((workspace, meter, tier) in day.series for tier in tiers):
                     account.touch(self._catalog, when, meter).stale = True
 
     def _settle(self, account: Account, event: DaySettled) -> None:

@@ -74,15 +74,15 @@ def _totals(catalog: Catalog, account: Account, when: date, day: Day, at: dateti
 def _overage(
     account: Account, when: date, day: Day, meter: str, before: Drawn, now: Drawn, at: datetime
 ) -> Iterator[Output]:
-    """One event for each running total that changed, or its plan did, or was settled.
+    """One event for each running total that changed, or its plan or prices did, or was settled.
 
     One that is gone (a package lists it now) becomes 0.
     """
     for key in before.overage.keys() | now.overage.keys() if account.may_fall else now.overage.keys():
         old, new = before.overage.get(key, 0), now.overage.get(key, 0)
         workspace, retention = key
-        replanned = (workspace in before.free) != (workspace in now.free)
-        if old == new and not (new and (day.just_settled or replanned)):
+        repriced = before.prices != now.prices or (workspace in before.free) != (workspace in now.free)
+        if old == new and not (new and (day.just_settled or repriced)):
             continue
         ensure(new >= old or account.may_fall, "law 5: overage only grows while the packages stand", key, old, new)
         basis = basis_of(retention)

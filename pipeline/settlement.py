@@ -75,7 +75,7 @@ class Calendar:
         time_zone = account.time_zone
         for when in days:
             day = account.days[when]
-            if day.stale or not day.revision:
+            if day.series and (day.stale or not day.revision):
                 self._days.push(day_bounds(when, time_zone)[1], account.account, when)
 
     def restored(self, account: Account) -> None:
@@ -118,10 +118,13 @@ def _locks_at(account: Account, since: date) -> int:
 
 
 def state_day(catalog: Catalog, account: Account, event: DaySettled) -> Statement | None:
-    """The statement of the account's day as it stands now; None when the newest one says the same already."""
+    """The statement of the account's day as it stands now; None when the newest one says the same already.
+
+    A day without any use is never stated. The state may have it or not: a checkpoint makes it, to show unused packages.
+    """
     when = event.day
     day = account.days.get(when)
-    if day is None:  # it left the state before its event came
+    if day is None or not day.series:
         return None
     lines = tuple(lines_of(catalog, account, when))
     stated = _digest(lines)

@@ -112,10 +112,10 @@ class Play:
             self.oracle.free[workspace] = NOW.date()
 
     def _settle(self, days: int) -> None:
-        """Only a day that has something to settle is ever settled."""
+        """A day that has nothing to settle is not settled by that, also when a checkpoint has shown its unused packages."""
         day = (NOW - timedelta(days=days)).date()
+        self.core.log.append(encode_account_event(DaySettled("acct", day, NOW)))
         if any(d == day for d, *_ in self.oracle.counted.keys() | self.oracle.corrected.keys()):
-            self.core.log.append(encode_account_event(DaySettled("acct", day, NOW)))
             self.oracle.settled.add(day)
 
 
@@ -130,6 +130,7 @@ FULL, CUT = ("use", 0, "A", "logs", 20), ("checkpoint",)
 BIGGER = ("package", "p", "logs", 40, ["A", "B"], "active")
 
 
+@example([CUT, ("settle", 0), FULL])
 @example([FULL, BIGGER, FULL])
 @example([FULL, CUT, BIGGER, FULL])
 @example([FULL, CUT, BIGGER, CUT, FULL])

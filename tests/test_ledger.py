@@ -7,6 +7,7 @@ import random
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import msgspec
 import pytest
 
 from driver import CATALOG, Core, essence, packed, run
@@ -14,6 +15,7 @@ from oracle import answer
 from pipeline.law import LawBroken
 from pipeline.ledger import Ledger
 from schemas.log import Usage
+from schemas.wire import OverageEvent, WorkspaceBinding
 from world import binding, event, make_world, package
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -138,6 +140,21 @@ def test_expired_days_leave_the_state() -> None:
     core.checkpoint()
     assert not core.ledger.accounts["acct"].days
     assert before - set(core.entries)
+
+
+def test_usage_before_its_first_binding_is_priced_as_bound() -> None:
+    """The router knows a binding before the log has it; a checkpoint between the two says another currency, and the next one mends it."""
+    core = Core(NOW)
+    bound = binding("A", "acct", site="us", currency="USD")
+    core.router.bind(msgspec.convert(bound, WorkspaceBinding))
+    core.send([(0, 0, b"A", json.dumps(event("A", "logs", 5_000_000, "1", NOW)).encode())])
+    core.fold()
+    core.checkpoint()
+    core.crash()
+    core.bind([bound])
+    core.fold()
+    core.checkpoint()
+    assert [(o.site, o.currency, o.quantity) for o in core.all(OverageEvent)][-1] == ("us", "USD", 5_000_000)
 
 
 def test_a_broken_law_stops() -> None:
