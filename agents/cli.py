@@ -28,7 +28,8 @@ from agents.logs import logs_are_json
 from agents.migrate import migrate as apply_migrations
 from agents.migrate import pending
 from agents.probe import require_clickhouse, require_kafka
-from agents.settings import Settings, SettingsInvalid, load_settings
+from agents.settings import Settings, SettingsInvalid, load_settings, unknown_variables
+from agents.tables import plain
 from agents.topics import describe_topics, ensure_topics
 from agents.webhooks.commands import app as webhooks
 from schemas.catalog import CatalogInvalid, load_catalog
@@ -158,7 +159,7 @@ def topics(config: ConfigOption = None, check: CheckOption = False, as_json: Jso
         ]
         print_json(rows)
     else:
-        table = Table("topic", "partitions", "cleanup", "state", box=None, header_style="bold", pad_edge=False)
+        table = plain("topic", "partitions", "cleanup", "state")
         for s in states:
             table.add_row(
                 s.name,
@@ -187,12 +188,14 @@ def migrate(config: ConfigOption = None, check: CheckOption = False, as_json: Js
 def check_config(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Validate settings and catalog, and show the settings without secrets."""
     settings = load_settings(config)
+    if unknown := unknown_variables():
+        raise SettingsInvalid("\n".join(unknown))
     load_catalog(settings.catalog)
     values = settings.model_dump(mode="json")
     if as_json:
         print_json(values)
         return
-    table = Table("variable", "value", "meaning", box=None, header_style="bold", pad_edge=False)
+    table = plain("variable", "value", "meaning")
     for name, field in type(settings).model_fields.items():
         table.add_row(f"DRAWDOWN_{name.upper()}", str(values[name]), f"[dim]{field.description}[/]")
     console.print(table)
@@ -240,6 +243,8 @@ def main() -> None:
         _fail(str(error), EXIT_WRONG_USE)
     except (KafkaError, ClickHouseError) as error:
         _fail(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}", EXIT_UNREACHABLE)
+    except (FileNotFoundError, FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        _fail(f"{error.filename}: {error.strerror}", EXIT_WRONG_USE)
     except KeyboardInterrupt:
         sys.exit(0)
 

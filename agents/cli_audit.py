@@ -15,6 +15,7 @@ from agents.cli_common import ConfigOption, JsonOption, console, load, print_jso
 from agents.clickhouse import connect
 from agents.errors import EXIT_FAILED, WrongUse
 from agents.probe import require_kafka
+from agents.tables import plain
 from schemas.topics import USAGE
 
 audit = typer.Typer()
@@ -41,7 +42,7 @@ def replay(
     if as_json:
         print_json({"digest": replayed.digest, "outcomes": replayed.outcomes, "files": files})
         return
-    table = Table("outcome", "events", box=None, header_style="bold", pad_edge=False)
+    table = plain("outcome", "events")
     for name, events in sorted(replayed.outcomes.items()):
         table.add_row(name, f"{events:,}")
     console.print(table, f"digest [bold]{replayed.digest}[/]", *files, sep="\n")

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
 from agents.logs import configure_logs
 from agents.settings import Settings, load_settings
+from agents.tables import make_console
 
-console = Console()
+console = make_console()
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML); DRAWDOWN_* variables win.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

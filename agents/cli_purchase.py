@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import typer
 from msgspec import to_builtins
-from rich.table import Table
 
 from agents.cli_common import ConfigOption, JsonOption, console, load, print_json
 from agents.clickhouse import connect
@@ -28,6 +27,7 @@ from agents.purchases import (
 from agents.quota import newest_quotas
 from agents.settings import Settings
 from agents.statements import month_of
+from agents.tables import plain
 from agents.wallets import wallet_of
 from agents.workspaces import bind_workspace, workspaces_of
 from schemas.billing import Amendment, Funded, Order
@@ -185,7 +185,7 @@ def workspace_list(
         print_json([to_builtins(b) for b in bindings])
         return
     names = ("workspace", "account", "name", "plan", "time zone", "retention, days", "currency", "site")
-    table = Table(*names, box=None, header_style="bold", pad_edge=False)
+    table = plain(*names)
     for b in bindings:
         retention = ", ".join(f"{meter} {days}" for meter, days in b.retention_days.items())
         table.add_row(b.workspace, b.account, b.name, b.plan, b.time_zone, retention, b.currency, b.site)

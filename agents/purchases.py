@@ -20,6 +20,7 @@ from agents.documents import documents_of
 from agents.errors import WrongUse
 from agents.probe import require_kafka
 from agents.settings import Settings
+from agents.tables import plain
 from pipeline.account import Account
 from pipeline.billing import Command
 from pipeline.days import day_of, to_micros
@@ -125,7 +126,9 @@ def conclude(settings: Settings, command: Command, *, as_json: bool) -> None:
 def packages_table(packages: Iterable[Package], **more: Callable[[Package], str]) -> Table:
     """A row a package: what it covers, for whom, and how long; `more` columns by their names."""
     names = ("package", "kind", "workspaces, in order", "quotas a day", "from", "to", "status")
-    table = Table(*names, *(n.replace("_", " ") for n in more), box=None, header_style="bold", pad_edge=False)
+    table = plain(*names, *(n.replace("_", " ") for n in more))
+    for column in (table.columns[names.index("quotas a day")], *table.columns[len(names) :]):
+        column.no_wrap = True  # their lines belong together
     for p in packages:
         quotas = "\n".join(f"{meter} {quota:,}" for meter, quota in p.quotas.items())
         term = (str(p.effective), str(p.expires), p.status)

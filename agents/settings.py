@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -102,11 +103,23 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
     """The settings of this process; raises `SettingsInvalid` with all errors at once."""
     if config is not None:
         os.environ["DRAWDOWN_CONFIG"] = str(config)
-    secrets = os.environ.get("DRAWDOWN_SECRETS_DIR")
+    file, secrets = os.environ.get("DRAWDOWN_CONFIG"), os.environ.get("DRAWDOWN_SECRETS_DIR")
+    if file and not Path(file).is_file():  # pydantic-settings passes over both
+        raise SettingsInvalid(f"DRAWDOWN_CONFIG: {file} is no file")
+    if secrets and not Path(secrets).is_dir():
+        raise SettingsInvalid(f"DRAWDOWN_SECRETS_DIR: {secrets} is no directory")
     try:
         return Settings(_secrets_dir=secrets, **overrides)  # type: ignore[call-arg]  # pydantic-settings' own argument
     except ValidationError as error:
         lines = [f"DRAWDOWN_{'_'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
         raise SettingsInvalid("\n".join(lines)) from None
     except (OSError, tomllib.TOMLDecodeError) as error:
-        raise SettingsInvalid(f"{os.environ.get('DRAWDOWN_CONFIG')}: {error}") from None
+        raise SettingsInvalid(f"{file}: {error}") from None
+
+
+def unknown_variables() -> list[str]:
+    """What is wrong with each `DRAWDOWN_*` variable of the environment that no setting reads: misspelt, most likely."""
+    known = [f"DRAWDOWN_{name.upper()}" for name in Settings.model_fields] + ["DRAWDOWN_CONFIG", "DRAWDOWN_SECRETS_DIR"]
+    unknown = sorted(name for name in os.environ if name.startswith("DRAWDOWN_") and name not in known)
+    meant = {name: get_close_matches(name, known, 1) for name in unknown}
+    return [f"{name}: no such setting{f'; {meant[name][0]}?' if meant[name] else ''}" for name in unknown]

@@ -11,6 +11,8 @@ from typing import Any, TextIO
 from clickhouse_connect.driver.client import Client
 from rich.table import Table
 
+from agents.tables import plain
+
 DAYS = """
 SELECT day, revision, amount, currency, at, length(lines) AS lines FROM statements_newest
 WHERE account = {account:String} AND toStartOfMonth(day) = {month:Date} ORDER BY day
@@ -43,9 +45,9 @@ class Month:
     def table(self) -> Table:
         """For people: a row a day, and the sum."""
         currency = self.days[0]["currency"] if self.days else ""
-        table = Table(
-            "day", "revision", "lines", f"amount, {currency}", title=f"{self.account}, {self.month:%Y-%m}",
-            title_justify="left", show_footer=True, box=None, header_style="bold", pad_edge=False,
+        table = plain(
+            "day", "revision", "lines", f"amount, {currency}" if currency else "amount",
+            title=f"{self.account}, {self.month:%Y-%m}", title_justify="left", show_footer=True,
         )  # fmt: skip
         for column in table.columns[1:]:
             column.justify = "right"

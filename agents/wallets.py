@@ -8,9 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from clickhouse_connect.driver.client import Client
-from rich.table import Table
 
 from agents.errors import WrongUse
+from agents.tables import plain
 
 TRANSACTIONS = """
 SELECT id, reference, postings, version, at FROM wallet_transactions FINAL WHERE account = {account:String}
@@ -39,11 +39,11 @@ class SeenWallet:
 
     def tables(self) -> list[Any]:
         """For people."""
-        money = Table("pocket", self.currency, box=None, header_style="bold", pad_edge=False)
+        money = plain("pocket", self.currency)
         money.columns[1].justify = "right"
         for pocket, amount in self.balances.items():
             money.add_row(pocket, f"[red]{amount:,}[/]" if amount < 0 else f"{amount:,}")
-        moved = Table("at", "reference", "from", "to", "amount", box=None, header_style="bold", pad_edge=False)
+        moved = plain("at", "reference", "from", "to", "amount")
         moved.columns[-1].justify = "right"
         for one in self.transactions:
             postings = postings_of(one)

@@ -177,6 +177,10 @@ def test_registry_and_catalog(served: Served) -> None:
     with served.client("y") as client:
         assert client.post("/v1/packages", json=sold | {"account": Y}).status_code == 409
     with served.client() as client:
+        client.post("/v1/workspaces", json=binding("zoned-a", "zoned", "Asia/Shanghai")).raise_for_status()
+        for name in ("zoned-a", "zoned-b"):
+            short = client.post("/v1/workspaces", json={"workspace": name, "account": "zoned"}).json()
+            assert short["time_zone"] == "Asia/Shanghai", "left out, it is the account's"
         accounts = {account["account"]: account for account in client.get("/v1/accounts").json()["accounts"]}
     assert {X, Y} <= accounts.keys()
     assert accounts[Y]["packages"] == 0

@@ -147,6 +147,13 @@ def test_all_wrong_settings_at_once() -> None:
     result = drawdown("check-config", DRAWDOWN_PARTITIONS="0", DRAWDOWN_LOG_LEVEL="loud", DRAWDOWN_CHECKPOINT="x")
     assert result.returncode == 2
     assert all(name in result.stderr for name in ("DRAWDOWN_PARTITIONS", "DRAWDOWN_LOG_LEVEL", "DRAWDOWN_CHECKPOINT"))
+    misspelt = drawdown("check-config", DRAWDOWN_CHEKPOINT="1")
+    assert (misspelt.returncode, misspelt.stderr) == (
+        2,
+        "drawdown: DRAWDOWN_CHEKPOINT: no such setting; DRAWDOWN_CHECKPOINT?\n",
+    )
+    for missing in (drawdown("worker", "--config", "none.toml"), drawdown("worker", DRAWDOWN_SECRETS_DIR="/none")):
+        assert (missing.returncode, missing.stderr.count("\n")) == (2, 1), missing.stderr
     good = drawdown("check-config", "--json", DRAWDOWN_CLICKHOUSE_PASSWORD="s3cret")
     assert good.returncode == 0
     assert "s3cret" not in good.stdout

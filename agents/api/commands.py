@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from agents.api.keys import ALL, SCOPES, create_key, keys_file_of, read_keys, revoke_key
 from agents.errors import WrongUse
 from agents.settings import load_settings
+from agents.tables import make_console, plain
 
 app = typer.Typer(help="Make, list and revoke the keys of the HTTP API.", no_args_is_help=True)
-console = Console()
+console = make_console()
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML); DRAWDOWN_* variables win.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -52,7 +51,7 @@ def list_keys(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         typer.echo(json.dumps([{k: v for k, v in key.items() if k != "sha256"} for key in keys], default=str))
         return
-    table = Table("id", "name", "accounts", "scopes", "created", box=None, header_style="bold", pad_edge=False)
+    table = plain("id", "name", "accounts", "scopes", "created")
     for key in keys:
         table.add_row(key["id"], key["name"], ", ".join(key["accounts"]), ", ".join(key["scopes"]), str(key["created"]))
     console.print(table)

@@ -97,7 +97,9 @@ def read_keys(file: Path) -> dict[str, Key]:
 def keys_file_of(settings: Settings) -> Path:
     """The file of the keys; raises `WrongUse` when none is named."""
     if settings.api_keys_file is None:
-        raise WrongUse("name the file of the API keys with DRAWDOWN_API_KEYS_FILE; `drawdown api-key create` makes it")
+        raise WrongUse(
+            "name the file of the API keys with DRAWDOWN_API_KEYS_FILE: that of `drawdown up` is .drawdown/api-keys.toml, and `drawdown api-key create` makes one"
+        )
     return settings.api_keys_file
 
 

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from http import HTTPStatus
+from typing import Any
 
 import msgspec
 from aiokafka import TopicPartition
 from fastapi import APIRouter, Request, Response
+from msgspec import structs
 from pydantic import BaseModel, Field
 
 from agents.api.auth import Admin, Ingester
@@ -137,13 +139,16 @@ async def put_package(request: Request, key: Admin) -> Response:
     },
 )
 async def put_workspace(request: Request, key: Admin) -> Response:
-    """Bind a workspace to an account, or change its binding. Time zone, currency and site agree within an account.
+    """Bind a workspace to an account, or change its binding.
+
+    Time zone, currency and site agree within an account; left out, they are the account's.
 
     A meter's first change of `retention_days` in a day holds from the next minute on (half a minute away at least), later ones of that day from the next day
     on: the answer's `retention_before` says what held until when.
     """
     api = api_of(request)
-    event = _parsed(await read_body(request, _DOCUMENT_BYTES_MAX), binding_parser(api.catalog))
+    body = await read_body(request, _DOCUMENT_BYTES_MAX)
+    event = _parsed(body, binding_parser(api.catalog))
     assert isinstance(event, Bound)  # noqa: S101  # what this parser makes
     binding = event.binding
     if not key.may(binding.account):
@@ -152,7 +157,12 @@ async def put_workspace(request: Request, key: Admin) -> Response:
     known = api.accounts.binding(binding.workspace)
     if known is not None and not key.may(known.account):
         raise Problem(HTTPStatus.CONFLICT, "the id of this workspace is taken")
-    _require_agreement(api.accounts.account(binding.account).workspaces, binding)
+    workspaces = api.accounts.account(binding.account).workspaces
+    given = msgspec.json.decode(body, type=dict[str, Any])
+    binding = structs.replace(
+        binding, **{name: value for name, value in shared_by(workspaces).items() if name not in given}
+    )
+    _require_agreement(workspaces, binding)
     if known is not None and known.account == binding.account:
         binding = succeed(api.catalog, known, binding, time.time_ns() // 1000)
     value = msgspec.json.encode(binding)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from agents.errors import CommandError, WrongUse
 from agents.logs import configure_logs
 from agents.probe import require_kafka
 from agents.settings import Settings, load_settings
+from agents.tables import plain
 from schemas.alerting import ALERT_KINDS, Webhook
 from schemas.catalog import load_catalog
 
@@ -97,7 +97,7 @@ def list_webhooks(account: str, config: ConfigOption = None, as_json: JsonOption
     if as_json:
         _print(found)
         return
-    table = Table("id", "url", "kinds", "status", "reason", box=None, header_style="bold", pad_edge=False)
+    table = plain("id", "url", "kinds", "status", "reason")
     for one in found:
         style = "green" if one["status"] == "active" else "red"
         status = f"[{style}]{one['status']}[/]"
@@ -116,9 +116,7 @@ def deliveries(webhook: IdArgument, config: ConfigOption = None, as_json: JsonOp
     if as_json:
         _print([_delivery(one) for one in found])
         return
-    table = Table(
-        "alert", "state", "attempts", "status", "error", "next", box=None, header_style="bold", pad_edge=False
-    )
+    table = plain("alert", "state", "attempts", "status", "error", "next")
     for one in found:
         table.add_row(one.alert, one.state, str(one.attempts), str(one.status or ""), one.error, str(one.next_at or ""))
     console.print(table)
