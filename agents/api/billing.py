@@ -77,9 +77,9 @@ class BillingCenter:
         deadline = monotonic() + _BEHIND_SECONDS
         while True:
             outcome = await self._submit(command)
-            codes = {fault.code for fault in outcome.faults} & _OF_BINDINGS
+            of_bindings = {fault for fault in outcome.faults if fault.code in _OF_BINDINGS}
             # Refused commands are not remembered, so the same id may ask again.
-            if codes <= {fault.code for fault in expected()} or monotonic() > deadline:
+            if of_bindings <= {*expected()} or monotonic() > deadline:
                 break
             await asyncio.sleep(_PAUSE_SECONDS)
         if not outcome.accepted:
