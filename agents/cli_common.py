@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from agents.logs import configure_logs
 from agents.settings import Settings, load_settings
-from agents.tables import make_console
 
-console = make_console()
+_WIDTH_OF_A_PIPE = 200
+
+#: The standard output; wide where no terminal says how wide it is.
+console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else _WIDTH_OF_A_PIPE)
 
 ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML); DRAWDOWN_* variables win.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

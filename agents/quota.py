@@ -17,6 +17,7 @@ from rich.table import Table
 
 from agents.kafka import all_records, newest_values
 from agents.settings import Settings
+from agents.tables import plain
 from pipeline.admission import UNDECODABLE
 from pipeline.waterfall import order_of
 from schemas.topics import PACKAGES, WORKSPACES
@@ -101,7 +102,7 @@ def state_of(share: float) -> str:
 
 def quota_table(rows: list[Row], title: str) -> Table:
     """A row a package and meter, with a bar that fills: of many accounts at once."""
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
+    table = plain(title=title, title_justify="left")
     for name in ("account", "meter", "package"):
         table.add_column(name, no_wrap=True)
     for name in ("used", "quota", "remaining"):

@@ -71,9 +71,7 @@ class Batch:
         if decode is None:
             raise UnsupportedCodecError(f"the batch at offset {self.base_offset} is compressed in an unknown way")
         text = decode(self._view[_HEADER.size :])
-        records = None
-        if 0 <= self._count <= len(text):  # so many are worth making room for
-            records = Records.located(text, self._count, self.base_offset, self._first_timestamp)
+        records = Records.located(text, self._count, self.base_offset, self._first_timestamp)
         if records is None:
             raise CorruptRecordException(f"the batch at offset {self.base_offset} is not what its header says")
         return records.stamped(self._last_timestamp) if self._attributes & _APPEND_TIME else records

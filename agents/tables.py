@@ -2,20 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
-
-_WIDTH_OF_A_PIPE = 200
-
-
-def make_console() -> Console:
-    """The standard output; wide where no terminal says how wide it is."""
-    known = sys.stdout.isatty() or "COLUMNS" in os.environ
-    return Console(width=None if known else _WIDTH_OF_A_PIPE)
 
 
 def plain(*names: str, **more: Any) -> Table:

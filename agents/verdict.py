@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
+from agents.tables import plain
 from agents.verify import Verified
 from pipeline.audit import ALLOCATION, CHARGE, COLUMNS, EVENTS, OVERAGE, TOTAL, Difference
 
@@ -42,11 +43,9 @@ def correction_lines(verified: Verified) -> Iterator[str]:
 def difference_table(verified: Verified) -> Table:
     """A row a figure on which the two paths disagree."""
     title = f"{verified.account}, {verified.day}: {len(verified.differences)} differences"
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
-    for name in ("what", "key"):
-        table.add_column(name, overflow="fold")
-    for name in ("streamed", "recomputed"):
-        table.add_column(name, justify="right", overflow="fold")
+    table = plain("what", "key", "streamed", "recomputed", title=title, title_justify="left")
+    for column in table.columns[2:]:
+        column.justify = "right"
     for difference in verified.differences:
         key = " ".join(str(part) for part in difference.key if part is not None)
         streamed, recomputed = (_words(difference, side) for side in (difference.streamed, difference.recomputed))

@@ -56,8 +56,8 @@ class Drawn:
 
     drawdown: Drawdown
     overage: Mapping[OverageKey, int]
-    free: frozenset[str] = frozenset()
-    prices: tuple[str, str] = ("", "")
+    free: frozenset[str]
+    prices: tuple[str, str]
 
 
 @dataclass(slots=True)
@@ -88,6 +88,11 @@ class Day:
     #: (package, meter) -> (minute since the epoch, used) at most one a minute: the burn rate's samples.
     burn: dict[tuple[str, str], list[tuple[int, int]]] = field(default_factory=dict)
     alarms: Alarms = field(default_factory=Alarms)
+
+    @property
+    def unstated(self) -> bool:
+        """Whether it waits for a statement: it was used, and none says what holds now."""
+        return bool(self.series) and (self.stale or not self.revision)
 
     def series_of(self, workspace: str, meter: str, retention_days: int) -> Series:
         """The series, made at its first event; its place in the order never changes."""

@@ -196,7 +196,7 @@ class Ledger:
         self.floor = floor
         for account in self.accounts.values():
             # What was used while all workers were away waits for its statement.
-            for when in [day for day, kept in account.days.items() if day < floor and not (kept.series and kept.stale)]:
+            for when in [day for day, kept in account.days.items() if day < floor and not kept.unstated]:
                 yield from ((key, None) for key in day_keys(account, when))
                 account.forget_day(when)
         yield from self._pieces.forget_before(floor.toordinal())

@@ -1,8 +1,8 @@
 """The duplicate memory in the changelog: pieces of a day, appended at checkpoints and merged so that they stay few.
 
-A piece is a range of the memory's log. When the last `_MERGE` pieces of a day are all small, one takes their place, or that of as many as
-fit into a record; a piece that has grown to a size class is left alone until there are as many of that class. So an identity is written a few times at most, and a
-day of N identities restores from about N / 32,000 pieces.
+A piece is a range of the memory's log. When the last `_MERGE` pieces of a day are all small, one takes their place, or that of as
+many as fit into a record; a piece that has grown to a size class is left alone until there are as many of that class. So an
+identity is written a few times at most, and a day of N identities restores from about N / 32,000 pieces.
 """
 
 from __future__ import annotations

@@ -52,6 +52,8 @@ class Records(Sequence[Record]):
     @classmethod
     def located(cls, text: bytes, count: int, base_offset: int, base_timestamp: int) -> Records | None:
         """The records of a batch of the log, in Kafka's format 2, uncompressed; None if that is not what the text holds."""
+        if not 0 <= count <= len(text):  # no room is made for more than there can be
+            return None
         records = cls(text, np.empty((count, WIDTH), np.int64))
         return records if locate(records.array, base_offset, base_timestamp, records.rows) else None
 

@@ -74,8 +74,7 @@ class Calendar:
         """The days have to be stated when they are over, unless the newest statement still holds."""
         time_zone = account.time_zone
         for when in days:
-            day = account.days[when]
-            if day.series and (day.stale or not day.revision):
+            if account.days[when].unstated:
                 self._days.push(day_bounds(when, time_zone)[1], account.account, when)
 
     def restored(self, account: Account) -> None:

@@ -10,15 +10,12 @@ from typing import Annotated
 import typer
 
 from agents.api.keys import ALL, SCOPES, create_key, keys_file_of, read_keys, revoke_key
+from agents.cli_common import ConfigOption, JsonOption, console
 from agents.errors import WrongUse
 from agents.settings import load_settings
-from agents.tables import make_console, plain
+from agents.tables import plain
 
 app = typer.Typer(help="Make, list and revoke the keys of the HTTP API.", no_args_is_help=True)
-console = make_console()
-
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML); DRAWDOWN_* variables win.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _file(config: Path | None) -> Path:

@@ -20,6 +20,7 @@ from agents.errors import WrongUse
 from agents.local.kafka import jars
 from agents.local.services import Services
 from agents.settings import Settings, load_settings
+from agents.tables import plain
 
 _LIBRARIES = ("faust-streaming", "aiokafka", "msgspec", "numba", "numpy")
 
@@ -62,7 +63,7 @@ def _setting(settings: Settings) -> dict[str, Any]:
 
 
 def _table(measured: Measured) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    table = plain()
     for name, value in measured.rows[0].items():
         table.add_column(name, justify="left" if isinstance(value, str) else "right")
     for row in measured.rows:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
+from agents.cli_common import ConfigOption, JsonOption, console, load, print_json
 from agents.errors import CommandError, WrongUse
-from agents.logs import configure_logs
 from agents.probe import require_kafka
-from agents.settings import Settings, load_settings
+from agents.settings import Settings
 from agents.tables import plain
 from schemas.alerting import ALERT_KINDS, Webhook
 from schemas.catalog import load_catalog
@@ -24,16 +22,12 @@ if TYPE_CHECKING:
     from agents.webhooks.manage import Webhooks
 
 app = typer.Typer(help="Tell receivers of alerts (Standard Webhooks).", no_args_is_help=True)
-console = Console()
 
-ConfigOption = Annotated[Path | None, typer.Option("--config", help="Settings file (TOML); DRAWDOWN_* variables win.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 IdArgument = Annotated[str, typer.Argument(metavar="WEBHOOK")]
 
 
 def _settings(config: Path | None) -> Settings:
-    settings = load_settings(config)
-    configure_logs(settings)
+    settings = load(config)
     require_kafka(settings)
     return settings
 
@@ -57,10 +51,6 @@ def _find(webhooks: Webhooks, webhook: str) -> Webhook:
     return found
 
 
-def _print(value: Any) -> None:
-    typer.echo(json.dumps(value, default=str))
-
-
 @app.command()
 def add(
     account: str,
@@ -80,7 +70,7 @@ def add(
     except WebhookRefused as refused:
         raise WrongUse(str(refused)) from None
     if as_json:
-        _print(shown(webhook) | {"secret": webhook.secret})
+        print_json(shown(webhook) | {"secret": webhook.secret})
     else:
         typer.echo(f"{webhook.id}\n{webhook.secret}")
 
@@ -95,7 +85,7 @@ def list_webhooks(account: str, config: ConfigOption = None, as_json: JsonOption
 
     found = [shown(webhook) for webhook in _with_webhooks(config, work)]
     if as_json:
-        _print(found)
+        print_json(found)
         return
     table = plain("id", "url", "kinds", "status", "reason")
     for one in found:
@@ -114,7 +104,7 @@ def deliveries(webhook: IdArgument, config: ConfigOption = None, as_json: JsonOp
 
     found = _with_webhooks(config, work)
     if as_json:
-        _print([_delivery(one) for one in found])
+        print_json([_delivery(one) for one in found])
         return
     table = plain("alert", "state", "attempts", "status", "error", "next")
     for one in found:
@@ -154,7 +144,7 @@ def resend(webhook: IdArgument, alert: str, config: ConfigOption = None, as_json
 def _report(as_json: bool, told: dict[str, Any]) -> None:
     answer = f"HTTP {told['status']}" if told["status"] else told["error"]
     if as_json:
-        _print(told)
+        print_json(told)
     elif told["delivered"]:
         typer.echo(f"delivered: {answer}")
     if not told["delivered"]:
