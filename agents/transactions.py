@@ -7,11 +7,12 @@ whatever a worker writes that was stopped, lost its partitions and woke up.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import IllegalOperation
 
 from agents.batching import Send, batches, submit
 from agents.settings import Settings
@@ -72,12 +73,15 @@ class Transactor:
         """All of it or nothing. Raises `KafkaError` (`ProducerFenced`: another worker owns the partition now)."""
         producer = self._producer
         await producer.begin_transaction()
-        sent = await self._send(commit.sends)
-        # The client commits also when Kafka has refused a record: nothing may be committed before all are accepted.
-        await asyncio.gather(
-            producer.send_offsets_to_transaction({self.source: commit.next_offset}, self._group), *sent
-        )
+        sent: list[asyncio.Future[object]] = []
+        try:
+            async for batch in batches(producer, commit.sends):
+                sent.append(await submit(producer, batch))  # noqa: PERF401  # known also when a later one is refused
+            # The client commits also when Kafka has refused a record: nothing may be committed before all are accepted.
+            offset = producer.send_offsets_to_transaction({self.source: commit.next_offset}, self._group)
+            await asyncio.gather(offset, *sent)
+        except IllegalOperation:
+            # The transaction failed while this was on its way to it; why, say the records that were there before.
+            await asyncio.gather(*sent)
+            raise
         await producer.commit_transaction()
-
-    async def _send(self, sends: Iterable[Send]) -> list[asyncio.Future[object]]:
-        return [await submit(self._producer, batch) async for batch in batches(self._producer, sends)]

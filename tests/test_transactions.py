@@ -9,13 +9,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import CoordinatorLoadInProgressError, KafkaError, MessageSizeTooLargeError, ProducerFenced
 from faust.types import TP
 from tenacity import stop_after_attempt
 
+from agents.batching import Batch, batches, submit
 from agents.drawdown import DrawdownStage
 from agents.kafka import admin, committed_offsets, newest_values, records_at
 from agents.offsets import OffsetsUnstable, offsets_in
@@ -79,13 +80,18 @@ async def test_an_owner_that_dies_before_the_commit_leaves_nothing(meter: Meter,
     async with owner_lost(settings) as lost:
         commit = commit_of(settings, b"lost", 9)
         await lost._producer.begin_transaction()
-        await asyncio.gather(*await lost._send(commit.sends))
+        await sent(lost, commit)
         if steps == "sent and offset":
             await lost._producer.send_offsets_to_transaction({lost.source: commit.next_offset}, settings.group)
         async with owner(settings) as following:
             assert await durable(settings) == (set(), None)
             await following.commit(commit_of(settings, b"2", 4))
             assert await settled(settings) == ({b"2"}, 4)
+
+
+async def sent(one: Transactor, commit: Commit) -> None:
+    """Only the records, into the open transaction."""
+    await asyncio.gather(*[await submit(one._producer, batch) async for batch in batches(one._producer, commit.sends)])
 
 
 @asynccontextmanager
@@ -117,7 +123,7 @@ async def orphan(settings: Settings) -> bool:
     """Commit a transaction that does not know of its offset; False if Kafka refused the offset."""
     async with owner_lost(settings) as one:
         await one._producer.begin_transaction()
-        await asyncio.gather(*await one._send(commit_of(settings, b"1", 9).sends))
+        await sent(one, commit_of(settings, b"1", 9))
         # So that the client does not say it to the transaction.
         one._producer._txn_manager.consumer_group_added(settings.group)
         try:
@@ -192,6 +198,26 @@ async def test_a_zombie_is_refused(meter: Meter) -> None:
         with pytest.raises(ProducerFenced):
             await zombie.commit(commit_of(meter.settings, b"old", 3))
         assert await settled(meter.settings) == ({b"new"}, 5)
+
+
+@pytest.mark.parametrize("topics", [("ledger-changelog",), ("ledger-changelog", "alerts")], ids=["offset", "records"])
+async def test_a_refusal_that_comes_amid_a_commit_says_why(
+    meter: Meter, monkeypatch: pytest.MonkeyPatch, topics: tuple[str, ...]
+) -> None:
+    """The client then says of whatever follows only that there is no transaction: the cause is what its records were told."""
+    settings = meter.settings
+
+    async def after_the_refusal(producer: AIOKafkaProducer, batch: Batch) -> asyncio.Future[object]:
+        future = await submit(producer, batch)
+        while not producer._sender.sender_task.done():  # noqa: ASYNC110  # to the step of the event loop
+            await asyncio.sleep(0)
+        return future
+
+    monkeypatch.setattr("agents.transactions.submit", after_the_refusal)
+    async with owner_lost(settings) as zombie, owner(settings):
+        with pytest.raises(ProducerFenced):
+            await zombie.commit(Commit([(settings.topic_prefix + topic, 0, b"k", b"old") for topic in topics], 3))
+        assert await settled(settings) == (set(), None)
 
 
 async def test_records_are_found_by_their_place(meter: Meter) -> None:
