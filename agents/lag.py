@@ -51,7 +51,8 @@ class LagWatch:
 
     async def run(self) -> None:
         """For ever. A Kafka that is away is no error here: it makes the process not ready."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.kafka, isolation_level="read_committed")
+        # The end of what was written, not of what is committed: a transaction that is left open hides all that comes after it from our readers.
+        consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.kafka, isolation_level="read_uncommitted")
         await consumer.start()
         try:
             while True:

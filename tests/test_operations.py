@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from faust.types import TP
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -244,6 +244,20 @@ def test_a_fetch_that_hangs_is_red_and_then_green_again(watched: Watched) -> Non
         assert watched.get("/healthz")[0] == 200
     finally:
         watched.process.send_signal(signal.SIGUSR1)
+    watched.green()
+    watched.until(lambda: watched.value("drawdown_consumer_lag") == 0, "no lag")
+
+
+async def test_a_transaction_that_a_producer_leaves_open_is_red_and_then_green_again(watched: Watched) -> None:
+    """Nothing behind its first record can be read until it ends; without it the reader would seem to be at the end."""
+    watched.green()
+    topic = f"{watched.meter.settings.topic_prefix}usage"
+    async with AIOKafkaProducer(bootstrap_servers=watched.meter.settings.kafka, transactional_id=topic) as producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, json.dumps(event("A", "logs", 1, "open", watched.at)).encode(), b"A")
+        reason = watched.red("nothing_fetched_despite_lag")
+        assert (reason["topic"], reason["lag"], watched.value("drawdown_consumer_lag", topic=topic)) == (topic, 1, 1)
+        await producer.abort_transaction()
     watched.green()
     watched.until(lambda: watched.value("drawdown_consumer_lag") == 0, "no lag")
 
