@@ -63,6 +63,8 @@ class Ledger:
         self.accounts: dict[str, Account] = {}
         self.next_offset = 0
         self.floor = date.min
+        #: The newest day that was used.
+        self._newest = date.min
         #: The account that was worked on last: where to look when a law is broken.
         self.working: Account | None = None
         self._catalog = catalog
@@ -134,6 +136,7 @@ class Ledger:
         series.counted = before + gain.total if by_sum else max(before, gain.peak)
         ensure(series.counted >= before, "law 5: totals only grow with usage", series.key)
         day.counted += gain.events
+        self._newest = max(self._newest, when)
         day.stale = True
         day.dirty_series.add(series.index)
         self._outcomes[meter, COUNTED] += gain.events
@@ -189,11 +192,14 @@ class Ledger:
         return list(self._calendar.due(self.accounts, at_micros, grace_micros))
 
     def _expire(self, at_micros: int) -> Iterator[Entry]:
-        """Tombstones of the days that nothing can change any more; done once a day."""
-        floor = day_of(at_micros, "UTC") - self._horizon
-        if floor <= self.floor:
+        """Tombstones of the days that nothing can change any more; done once a day.
+
+        Usage has to have come that far, too: a worker's clock that is ahead, once, must not make anything forgotten.
+        """
+        today = min(day_of(at_micros, "UTC"), self._newest)
+        if today - self.floor <= self._horizon:
             return
-        self.floor = floor
+        self.floor = floor = today - self._horizon
         for account in self.accounts.values():
             # What was used while all workers were away waits for its statement.
             for when in [day for day, kept in account.days.items() if day < floor and not kept.unstated]:
@@ -224,6 +230,8 @@ class Ledger:
         ensure(not kinds, "every state entry is of a known kind", *kinds)
         for restored in self.accounts.values():
             restored.restored()
+            used = [self._newest, *(when for when, day in restored.days.items() if day.counted)]
+            self._newest = max(used)
             self._calendar.restored(restored)
 
     def _account(self, name: str) -> Account:

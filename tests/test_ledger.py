@@ -113,19 +113,23 @@ def test_an_unused_package_shows_its_whole_quota() -> None:
     assert core.view.covered == {("acct", NOW.date(), "logs", "p", "A"): 0}
 
 
+def use(core: Core, offset: int, quantity: int, at: datetime, identity: str = "") -> None:
+    """One event of A, counted."""
+    value = event("A", "logs", quantity, identity or str(offset), at)
+    core.send([(0, offset, b"A", json.dumps(value).encode())])
+    core.fold()
+    core.checkpoint()
+
+
 def test_expired_days_leave_the_state() -> None:
     """Days past the horizon are deleted from the state once they are stated, and an event for them is a dead letter."""
     core = Core(NOW)
     core.bind([binding("A", "acct")])
-    core.send([(0, 0, b"A", json.dumps(event("A", "logs", 7_000_000, "1", NOW - timedelta(days=30))).encode())])
-    core.fold()
-    core.checkpoint()
-    before = set(core.entries)
+    use(core, 1, 7_000_000, NOW - timedelta(days=30))
+    before, old = set(core.entries), core.log[-1]
     core.now += 20 * DAY_MICROS  # all workers were away meanwhile: the day was never due before
-    core.log.append(core.log[-1])
-    core.fold()
-    core.checkpoint()
-    core.log.append(core.log[-1])
+    use(core, 2, 1, NOW + timedelta(days=20))
+    core.log.append(old)
     core.fold()
     core.checkpoint()
     assert core.view.outcomes["too_late"] == 1
@@ -135,11 +139,30 @@ def test_expired_days_leave_the_state() -> None:
     ((statement,),) = core.statements.values()
     assert statement.amount == Decimal("10.5")
     core.now += DAY_MICROS
-    core.log.append(core.log[1])
+    use(core, 3, 1, NOW + timedelta(days=21))
+    assert set(core.ledger.accounts["acct"].days) == {(NOW + timedelta(days=days)).date() for days in (20, 21)}
+    assert before - set(core.entries)
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_clock_that_is_ahead_once_makes_nothing_forgotten(crash: bool) -> None:
+    """Days leave the state when usage, too, is past their horizon: old days still count, and know what they have counted."""
+    core = Core(NOW)
+    core.bind([binding("A", "acct")])
+    use(core, 1, 5, NOW)
+    core.settle()
+    core.now += 4_000 * DAY_MICROS
+    core.settle()
+    core.bind([binding("A", "acct")])
     core.fold()
     core.checkpoint()
-    assert not core.ledger.accounts["acct"].days
-    assert before - set(core.entries)
+    core.now -= 4_000 * DAY_MICROS
+    if crash:
+        core.crash()
+    use(core, 2, 7, NOW)
+    use(core, 3, 5, NOW, identity="1")
+    assert core.view.outcomes == {"counted": 2, "duplicate": 1}
+    assert list(core.view.totals.values()) == [12]
 
 
 def test_usage_before_its_first_binding_is_priced_as_bound() -> None:
