@@ -102,7 +102,9 @@ def test_an_order_is_seen_at_once_and_placed_once(served: Served) -> None:
         assert [client.post("/v1/packages", json=one).status_code for one in documents] == [409, 409, 409]
         assert shop.get("packages")["packages"] == [plan, traffic]
         outcomes = shop.get("orders?id=once-1")["orders"]
-    assert [o["accepted"] for o in outcomes] == [True, False, True, True]
+    # The order may overtake the bindings on their way to the ledger: that refusal is there, too, and it was asked again.
+    overtook = [o for o in outcomes if "not_bound" in {fault["code"] for fault in o["faults"]}]
+    assert [o["accepted"] for o in outcomes if o not in overtook] == [True, False, True, True]
     assert (plan["package"], plan["plan_name"], plan["workspaces"], plan["days_left"], plan["state"]) == (
         "once-1", "Startup Acceleration", [shop.a, shop.b], 372, "active",
     )  # fmt: skip
