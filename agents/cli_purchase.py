@@ -30,6 +30,7 @@ from agents.statements import month_of
 from agents.tables import plain
 from agents.wallets import wallet_of
 from agents.workspaces import bind_workspace, workspaces_of
+from pipeline.orders import amended
 from schemas.billing import Amendment, Funded, Order
 
 package = typer.Typer(help="Buy, see, upgrade, share and end packages.", no_args_is_help=True)
@@ -149,7 +150,7 @@ def _amend(
     known.require_own_names(amendment)
     question = f"Share {package} by {' > '.join(workspaces)}" if workspaces else f"End {package}"
     confirm(f"{question} from {effective} on?", yes=yes)
-    conclude(settings, amendment, as_json=as_json)
+    conclude(settings, amendment, amended(known.account, amendment).faults, as_json=as_json)
 
 
 @workspace.command("bind")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Iterable
 from time import monotonic
 
 import msgspec
@@ -15,12 +16,15 @@ from agents.settings import Settings
 from pipeline.account import Account
 from pipeline.billing import Command
 from pipeline.orders import traffic_name
-from schemas.billing import Amendment, Order, Outcome
+from schemas.billing import Amendment, Fault, Order, Outcome
 from schemas.log import decode_account_event, encode_account_event
 from schemas.topics import ACCOUNT_EVENTS, ORDERS
 
 _decode = msgspec.json.Decoder(Outcome).decode
 _ANSWER_SECONDS = 30.0
+#: Faults of bindings. One that was acknowledged a moment ago may still be on its way to the ledger: it is asked again for so long.
+_OF_BINDINGS = frozenset({"not_bound", "not_commercial"})
+_BEHIND_SECONDS, _PAUSE_SECONDS = 5.0, 0.3
 
 
 class Refused(CommandError):
@@ -49,11 +53,31 @@ def encoded(command: Command) -> bytes:
     return value
 
 
-async def submit(settings: Settings, command: Command) -> Outcome:
-    """Write the command and wait for what became of it; raises `Refused`, `KafkaError`, or `CommandError` without an answer.
+async def decided(ask: Callable[[], Awaitable[Outcome]], expected: Callable[[], Iterable[Fault]]) -> Outcome:
+    """What the ledger says when asked; again, while it refuses for bindings that are not at fault by the documents (`expected`).
 
-    Trying again with the same id is always safe: it is the same command.
+    Refused commands are not remembered, so the same id may ask again.
     """
+    outcome = await ask()
+    deadline = monotonic() + _BEHIND_SECONDS
+    while monotonic() < deadline and not {f for f in outcome.faults if f.code in _OF_BINDINGS} <= {*expected()}:
+        await asyncio.sleep(_PAUSE_SECONDS)
+        outcome = await ask()
+    return outcome
+
+
+async def submit(settings: Settings, command: Command, expected: Iterable[Fault]) -> Outcome:
+    """Write the command and wait for what became of it; `expected` are its faults by the documents.
+
+    Raises `Refused`, `KafkaError`, or `CommandError` without an answer. Trying again with the same id is always safe: it is the same command.
+    """
+    outcome = await decided(lambda: _ask(settings, command), lambda: expected)
+    if not outcome.accepted:
+        raise Refused("\n".join(f"{fault.code}: {fault.message}" for fault in outcome.faults))
+    return outcome
+
+
+async def _ask(settings: Settings, command: Command) -> Outcome:
     value, topic = encoded(command), settings.topic_prefix + ORDERS.name
     partitions = [TopicPartition(topic, p) for p in range((await partition_counts(settings, [ORDERS]))[ORDERS])]
     async with reader(settings, *partitions) as consumer:
@@ -62,10 +86,7 @@ async def submit(settings: Settings, command: Command) -> Outcome:
         for partition in partitions:
             await consumer.position(partition)
         await send(settings, ACCOUNT_EVENTS, command.account, value)
-        outcome = await _answer(consumer, command)
-    if not outcome.accepted:
-        raise Refused("\n".join(f"{fault.code}: {fault.message}" for fault in outcome.faults))
-    return outcome
+        return await _answer(consumer, command)
 
 
 async def _answer(consumer: AIOKafkaConsumer, command: Command) -> Outcome:
@@ -82,9 +103,9 @@ async def _answer(consumer: AIOKafkaConsumer, command: Command) -> Outcome:
     )
 
 
-def run(settings: Settings, command: Command) -> Outcome:
+def run(settings: Settings, command: Command, expected: Iterable[Fault] = ()) -> Outcome:
     """`submit` for the command line."""
-    return asyncio.run(submit(settings, command))
+    return asyncio.run(submit(settings, command, expected))
 
 
 def account_of(documents: AccountDocuments) -> Account:

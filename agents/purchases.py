@@ -25,7 +25,7 @@ from pipeline.account import Account
 from pipeline.billing import Command
 from pipeline.days import day_of, to_micros
 from pipeline.orders import quote
-from schemas.billing import Order
+from schemas.billing import Fault, Order
 from schemas.catalog import Catalog, load_catalog
 from schemas.wire import Package
 
@@ -114,9 +114,9 @@ def confirm(question: str, *, yes: bool) -> None:
     typer.confirm(question, abort=True)
 
 
-def conclude(settings: Settings, command: Command, *, as_json: bool) -> None:
-    """Send the command and show its outcome."""
-    outcome = run(settings, command)
+def conclude(settings: Settings, command: Command, expected: Iterable[Fault] = (), *, as_json: bool) -> None:
+    """Send the command and show its outcome; `expected` are its faults by the documents."""
+    outcome = run(settings, command, expected)
     if as_json:
         print_json(to_builtins(outcome))
     else:

@@ -252,7 +252,7 @@ def test_keys_and_documents(served: Served) -> None:
         shop = Shop(client, "acct-1", "900000")
         client.post("/v1/workspaces", json=binding("ws-a", "acct-1")).raise_for_status()
         client.post("/v1/workspaces", json=binding("ws-b", "acct-1")).raise_for_status()
-        paths = httpx.get(f"{served.url}/openapi.json").json()["paths"]
+        paths = httpx.get(f"{served.url}/openapi.json", timeout=20).json()["paths"]
         values = {"account": "acct-1", "package": "order-1"}
         for rest in ("wallet/deposits", "orders/quote", "orders", "packages/{package}/amendments"):
             route = f"/v1/accounts/{{account}}/{rest}"

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from time import monotonic
 
 from msgspec import structs
 
@@ -19,7 +18,7 @@ from agents.api.accounts import Account
 from agents.api.feed import Feed
 from agents.api.ingest import Writer
 from agents.api.problems import FieldError, Problem
-from agents.commands import account_of, encoded, names_made
+from agents.commands import account_of, decided, encoded, names_made
 from agents.documents import AccountDocuments
 from pipeline.account import Account as LedgerAccount
 from pipeline.billing import Command, judge
@@ -30,9 +29,6 @@ from schemas.catalog import Catalog
 from schemas.topics import ACCOUNT_EVENTS
 
 _ANSWER_SECONDS, _SEEN_SECONDS = 15.0, 5.0
-#: A binding that was acknowledged a moment ago may still be on its way to the ledger: it is asked again for so long.
-_BEHIND_SECONDS, _PAUSE_SECONDS = 5.0, 0.3
-_OF_BINDINGS = frozenset({"not_bound", "not_commercial"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +70,7 @@ class BillingCenter:
 
     async def _run(self, command: Command, expected: Callable[[], Iterable[Fault]]) -> Answer:
         self._require_own_names(command)
-        deadline = monotonic() + _BEHIND_SECONDS
-        while True:
-            outcome = await self._submit(command)
-            of_bindings = {fault for fault in outcome.faults if fault.code in _OF_BINDINGS}
-            # Refused commands are not remembered, so the same id may ask again.
-            if of_bindings <= {*expected()} or monotonic() > deadline:
-                break
-            await asyncio.sleep(_PAUSE_SECONDS)
+        outcome = await decided(lambda: self._submit(command), expected)
         if not outcome.accepted:
             raise refused(outcome.faults)
         first = self._feed.books.first_accepted(command.account, command.id)

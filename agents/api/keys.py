@@ -147,7 +147,7 @@ class KeyRing:
         self._file = file
         self._clock = clock
         self._keys = read_keys(file)
-        self._seen = self._signature()
+        self._seen = self._content()
         self._checked = clock()
 
     def find(self, text: str) -> Key | None:
@@ -168,19 +168,19 @@ class KeyRing:
         if self._clock() - self._checked < _RELOAD_SECONDS:
             return
         self._checked = self._clock()
-        signature = self._signature()
-        if signature == self._seen:
+        content = self._content()
+        if content == self._seen:
             return
-        self._seen = signature
+        self._seen = content
         try:
             self._keys = read_keys(self._file)
             log.info("API keys read again", keys=len(self._keys))
         except WrongUse as error:
             log.error("the API keys file is unreadable: the keys stay as they were", error=str(error))
 
-    def _signature(self) -> tuple[int, int, int] | None:
+    def _content(self) -> bytes | None:
+        """Time, size and inode may all be those of before: a key that was made and revoked within the clock tick of a file system."""
         try:
-            found = self._file.stat()
+            return self._file.read_bytes()
         except OSError:
             return None
-        return found.st_ino, found.st_mtime_ns, found.st_size

@@ -164,12 +164,12 @@ export class Center {
     if (!this.tab || this.busy || document.hidden || document.querySelector("dialog[open]")) return;
     this.busy = true;
     try {
-      const { account } = this;
-      if (!this.shop) await this.refresh();
+      const { shop } = this;
+      if (!shop) await this.refresh();
       else {
         const [{ packages }, wallet] = await Promise.all([this.#from("packages"), this.#wallet()]);
-        if (account !== this.account) return;
-        Object.assign(this.shop, { packages, wallet });
+        if (shop !== this.shop) return; // another account, or newer figures after something was changed
+        Object.assign(shop, { packages, wallet });
         this.problem = null;
         if (this.tab !== "buy") this.#draw();
       }

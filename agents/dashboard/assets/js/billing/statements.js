@@ -72,16 +72,19 @@ export class Statements {
   #update(node, d) {
     text(node.querySelector("small"), `${d.lines} ${d.lines === 1 ? "line" : "lines"}${d.revision > 1 ? `, revision ${d.revision}` : ""}`);
     text(node.querySelector("summary .amount-of"), priced(d.amount, d.currency));
-    if (node.open && node.dataset.revision !== String(d.revision)) this.#load(node, d.day);
+    node.dataset.newest = d.revision;
+    if (node.open && node.dataset.shown !== node.dataset.newest) this.#load(node, d.day);
   }
 
   async #load(node, day) {
     const { center } = this;
+    node.dataset.shown = node.dataset.newest; // on its way: asked for twice, the second answer would undo what was chosen in the first
     try {
       const { statements } = await get(accountPath(center.account, `statements/${day}/revisions`), center.key, center.signal);
-      node.dataset.revision = String(statements[0].revision);
+      node.dataset.shown = statements[0].revision;
       this.#lines(node.querySelector(".statement-lines"), statements, 0);
     } catch (error) {
+      delete node.dataset.shown;
       center.failed(error);
     }
   }
