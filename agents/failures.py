@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import KafkaError, MessageSizeTooLargeError, ProducerFenced
 
 from agents.errors import CommandError
 from pipeline.law import LawBroken
@@ -32,6 +32,8 @@ def report(error: Exception) -> None:
             log.critical("a law of the ledger is broken: nothing more is acknowledged", law=str(error), **place)
         case ProducerFenced():
             log.warning("another worker owns the partition now: this worker ends", error=text, **place)
+        case MessageSizeTooLargeError():
+            log.error("worker stops: a record of ours is larger than Kafka takes", error=text, **place)
         case KafkaError():
             log.warning("Kafka does not do what it must: this worker ends", error=text, **place)
         case CommandError():

@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 from tenacity import retry, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
-from agents.offsets import StableOffsetFetch, offsets_in
+from agents.offsets import StableOffsetFetch, take_offsets
 from agents.settings import Settings
 from schemas.topics import MESSAGE_BYTES_MAX, Topic
 
@@ -37,12 +37,6 @@ def _is_passing(error: BaseException) -> bool:
     return isinstance(error, KafkaError) and bool(error.retriable)
 
 
-@retry(
-    retry=retry_if_exception(_is_passing),
-    wait=wait_exponential_jitter(multiplier=0.1, max=2),
-    stop=stop_after_delay(_PATIENCE_SECONDS),
-    reraise=True,
-)
 async def committed_offsets(
     settings: Settings, group: str, partitions: Iterable[tuple[str, int]]
 ) -> dict[tuple[str, int], int]:
@@ -51,9 +45,25 @@ async def committed_offsets(
     Waits for transactions under way that hold one of these offsets: what is returned is final. (The client's own request
     answers with the offset before such a transaction, and with none at all while the broker loads its groups.)
     """
+    found: dict[tuple[str, int], int] = {}
+    await _complete(settings, group, {*partitions}, found)
+    return {place: offset for place, offset in found.items() if offset >= 0}
+
+
+@retry(
+    retry=retry_if_exception(_is_passing),
+    wait=wait_exponential_jitter(multiplier=0.1, max=2),
+    stop=stop_after_delay(_PATIENCE_SECONDS),
+    reraise=True,
+)
+async def _complete(
+    settings: Settings, group: str, wanted: set[tuple[str, int]], found: dict[tuple[str, int], int]
+) -> None:
+    """Ask for what is missing: of many busy partitions some transaction is always under way."""
     async with admin(settings) as client:
         coordinator = await client.find_coordinator(group)
-        return offsets_in(await client._send_request(StableOffsetFetch(group, partitions), coordinator))  # noqa: SLF001
+        question = StableOffsetFetch(group, wanted - found.keys())
+        take_offsets(await client._send_request(question, coordinator), found)  # noqa: SLF001
 
 
 async def partition_counts(settings: Settings, topics: Iterable[Topic]) -> dict[Topic, int]:

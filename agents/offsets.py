@@ -80,16 +80,17 @@ class StableOffsetFetch(Request[_Question]):
         return request_struct_class(self._group, [(topic, some, {}) for topic, some in self._topics.items()], True, {})
 
 
-def offsets_in(answer: Any) -> dict[tuple[str, int], int]:
-    """(topic, partition) -> offset. Raises the `KafkaError` of the whole answer, or of a partition."""
+def take_offsets(answer: Any, found: dict[tuple[str, int], int]) -> None:
+    """Into `found`: (topic, partition) -> offset, or -1 for none. Then raises the `KafkaError` of the whole answer, or of a partition."""
     _check(answer.error_code)
-    found: dict[tuple[str, int], int] = {}
+    refused = 0
     for topic, partitions, _ in answer.topics:
         for partition, offset, _, _, error, _ in partitions:
-            _check(error)
-            if offset >= 0:
+            if error:
+                refused = error
+            else:
                 found[topic, partition] = offset
-    return found
+    _check(refused)
 
 
 def _check(code: int) -> None:

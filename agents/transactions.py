@@ -59,8 +59,12 @@ class Transactor:
         the offset stays pending for ever, and the group's old one is read. A transaction of the same producer that holds the
         offset too, and is aborted, ends that; what was processed already comes again, and the ledger knows it.
         """
+        await self._producer.start()
+        await self.remind()
+
+    async def remind(self) -> None:
+        """A transaction that changes nothing, so that Kafka keeps this producer."""
         producer = self._producer
-        await producer.start()
         await producer.begin_transaction()
         await producer.send_offsets_to_transaction({self.source: 0}, self._group)
         await producer.abort_transaction()

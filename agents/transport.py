@@ -14,10 +14,12 @@ from aiokafka.errors import IllegalStateError
 from faust import Schema
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport, server_list
 from faust.types import TP, ConsumerMessage
+from mode import Service
 
 from agents import records
 from agents.kafka import METADATA_MAX_AGE_MS
 from agents.lag import Positions, positions_of
+from pipeline.law import LawBroken, ensure
 from pipeline.records import Records
 
 #: Records of one `fetch` over all partitions; it bounds what a worker holds before it has looked at it.
@@ -28,6 +30,10 @@ _REBALANCE_POLL_SECONDS = 0.05
 #: A fetch asks for all partitions of a broker whose records are wanted just then, and one that these records are wanted of a moment
 #: later waits until it ends.
 _FETCH_WAIT_MS = 50
+#: The client would leave the group, and not come back, when nothing was fetched for so long: while the group has no coordinator, or without
+#: partitions. Whether a worker is stuck, `Health` says.
+_MAX_POLL_INTERVAL_MS = 10**12
+_CHECK_SECONDS = 1.0
 
 
 records.install()
@@ -55,8 +61,21 @@ class ChunkThread(AIOKafkaConsumerThread):
             heartbeat_interval_ms=int(conf.broker_heartbeat_interval * 1000),
             metadata_max_age_ms=METADATA_MAX_AGE_MS,
             rebalance_timeout_ms=int(conf.broker_rebalance_timeout * 1000),
-            max_poll_interval_ms=int(conf.broker_max_poll_interval * 1000),
+            max_poll_interval_ms=_MAX_POLL_INTERVAL_MS,
         )
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """Say that this worker lives while its ledgers are restored, which may take longer than a session; the client begins after it."""
+        self._coordinator._start_heartbeat_task()  # noqa: SLF001  # see above
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def check(self) -> None:
+        """Raise what the group coordinator's answers came to. The client tells it to a fetch alone, and goes on with nothing before."""
+        await self.call_thread(self._coordinator.check_errors)
+
+    @property
+    def _coordinator(self) -> Any:
+        return self._ensure_consumer()._coordinator  # noqa: SLF001  # the client has no other way
 
     def positions(self) -> Positions:
         """Where the fetch is in each assigned partition; none before the start. From any thread."""
@@ -70,6 +89,22 @@ class ChunkConsumer(Consumer):
     _sought: int | None = None
     _drops = 0
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        #: Where each partition goes on after what was fetched since it was sought.
+        self._next: dict[TP, int] = {}
+
+    @Service.task  # type: ignore[untyped-decorator]
+    async def _check(self) -> None:
+        """Also while nothing is fetched: a worker without the group would be idle for ever, or go on until it is fenced."""
+        while not self.should_stop:
+            await self.sleep(_CHECK_SECONDS)
+            try:
+                await self._thread.check()
+            except Exception as error:  # noqa: BLE001  # whatever it is, the worker stops
+                await self.app.crash(error)
+                return
+
     def _new_consumer_thread(self) -> ChunkThread:
         return ChunkThread(self, loop=self.loop, beacon=self.beacon)
 
@@ -82,6 +117,7 @@ class ChunkConsumer(Consumer):
         drops = self._drops
         try:
             await self.seek_wait(positions)
+            self._next.clear()
         except IllegalStateError:
             return  # the partitions have just been taken away: the next generation seeks
         if self._drops == drops:
@@ -108,8 +144,19 @@ class ChunkConsumer(Consumer):
                 self._sought = None
                 self._drops += 1
                 return
+            try:
+                self._follow(tp, chunk)
+            except LawBroken as error:
+                await self.app.crash(error)
+                return
             self.app.pipeline.fetched(tp, chunk.next_offset)
             yield tp, self._to_chunk(tp, chunk, generation)
+
+    def _follow(self, tp: TP, chunk: Records) -> None:
+        """The client begins a log anew, in silence, that does not reach to where it was to go on; then what is new would pass for known."""
+        first, goes_on = chunk[0].offset, self._next.get(tp, 0)
+        ensure(goes_on <= first, "no log is shorter than what was read of it", f"{tp}: after {goes_on} comes {first}")
+        self._next[tp] = chunk.next_offset
 
     def _to_chunk(self, tp: TP, chunk: Records, generation: int) -> ConsumerMessage:
         last = chunk[-1]

@@ -144,6 +144,7 @@ class Worker:
         if self._failure.done():
             return
         self._failure.set_result(error)
+        self._partitions.abandon()
         report(error)
         if isinstance(error, LawBroken):
             INVARIANT_VIOLATIONS.inc()

@@ -16,11 +16,12 @@ from aiokafka.errors import CoordinatorLoadInProgressError, KafkaError, MessageS
 from faust.types import TP
 from tenacity import stop_after_attempt
 
+from agents import kafka
 from agents.batching import Batch, batches, submit
 from agents.drawdown import DrawdownStage
 from agents.kafka import admin, committed_offsets, newest_values, records_at
-from agents.offsets import OffsetsUnstable, offsets_in
-from agents.partitions import Partition
+from agents.offsets import OffsetsUnstable, take_offsets
+from agents.partition import Partition
 from agents.settings import Settings
 from agents.transactions import Commit, Transactor
 from conftest import Meter
@@ -30,6 +31,8 @@ from pipeline.records import Record, Records
 from schemas.topics import MESSAGE_BYTES_MAX
 
 SENDS = 3
+#: `UNSTABLE_OFFSET_COMMIT`.
+UNSTABLE = 88
 
 
 def commit_of(settings: Settings, value: bytes, next_offset: int) -> Commit:
@@ -134,15 +137,18 @@ async def orphan(settings: Settings) -> bool:
         return True
 
 
-async def test_an_offset_whose_end_the_group_never_heard_of_is_freed_by_the_next_owner(meter: Meter) -> None:
+async def test_an_offset_whose_end_the_group_never_heard_of_is_freed_by_the_next_owner(
+    meter: Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As after a broker that was stopped amid a commit: the records are there, the offset is pending for ever."""
     settings = meter.settings
-    once = committed_offsets.retry_with(stop=stop_after_attempt(1))  # type: ignore[attr-defined]
     async with unverified(settings), asyncio.timeout(60):
         while not await orphan(settings):  # noqa: ASYNC110  # Kafka does not heed its new configuration at once
             await asyncio.sleep(0.1)
-    with pytest.raises(OffsetsUnstable):
-        await once(settings, settings.group, [(settings.topic_prefix + "account-events", 0)])
+    with monkeypatch.context() as patch:
+        patch.setattr(kafka, "_complete", kafka._complete.retry_with(stop=stop_after_attempt(1)))  # type: ignore[attr-defined]
+        with pytest.raises(OffsetsUnstable):
+            await offset_of(settings)
     async with owner(settings) as following:
         assert await durable(settings) == ({b"1"}, None)
         await following.commit(commit_of(settings, b"2", 4))
@@ -179,7 +185,16 @@ def test_no_offsets_are_not_the_answer_of_a_broker_that_loads_its_groups(place: 
     code = CoordinatorLoadInProgressError.errno
     topics = [("usage", [(0, -1, -1, "", code, {})], {})] if place == "partition" else []
     with pytest.raises(CoordinatorLoadInProgressError):
-        offsets_in(SimpleNamespace(error_code=code if place == "answer" else 0, topics=topics))
+        take_offsets(SimpleNamespace(error_code=code if place == "answer" else 0, topics=topics), {})
+
+
+def test_of_offsets_that_are_not_all_final_those_that_are_count() -> None:
+    """With many busy partitions one of them is always under way: only that one is asked for again."""
+    found: dict[tuple[str, int], int] = {}
+    rows = [(0, 7, -1, "", 0, {}), (1, -1, -1, "", UNSTABLE, {}), (2, -1, -1, "", 0, {})]
+    with pytest.raises(OffsetsUnstable):
+        take_offsets(SimpleNamespace(error_code=0, topics=[("usage", rows, {})]), found)
+    assert found == {("usage", 0): 7, ("usage", 2): -1}
 
 
 async def test_an_offset_without_its_state_stops_the_worker(meter: Meter) -> None:
@@ -226,6 +241,7 @@ async def test_records_are_found_by_their_place(meter: Meter) -> None:
     async with owner(settings) as one:
         for number in range(3):
             await one.commit(commit_of(settings, str(number).encode(), number))
+    await settled(settings)
     topic = settings.topic_prefix + "ledger-changelog"
     mark = SENDS + 1  # each transaction ends with a mark
     found = await records_at(settings, topic, 0, {0, mark, 2 * mark + 1, 1_000})
@@ -270,6 +286,44 @@ async def test_nothing_is_committed_behind_a_commit_that_failed(meter: Meter) ->
     await partition.close()
     assert await durable(settings) == (set(), None)
     assert stage.commits, "what came after was not even collected"
+
+
+async def test_a_partition_at_rest_reminds_kafka_of_its_producer(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kafka forgets one that has made no transaction for a week; a reminder changes nothing, and what comes next is committed."""
+    settings, times = meter.settings, 0
+    remind = Transactor.remind
+
+    async def counted(self: Transactor) -> None:
+        nonlocal times
+        await remind(self)
+        times += 1
+
+    monkeypatch.setattr(Transactor, "remind", counted)
+    monkeypatch.setattr("agents.partition._REMIND_SECONDS", 0)
+    stage, failures = Scripted([]), []
+    partition = Partition(settings, TP(settings.topic_prefix + "account-events", 0), 1, stage, failures.append)
+    await partition.fence()
+    await partition.open(0)
+    async with asyncio.timeout(30):
+        while times < 3:  # noqa: ASYNC110  # with the first of them it starts
+            await asyncio.sleep(0.05)
+    assert await durable(settings) == (set(), None)
+    stage.commits.append(commit_of(settings, b"1", 7))
+    await partition.close()
+    assert (await settled(settings), failures) == (({b"1"}, 7), [])
+
+
+async def test_a_failure_elsewhere_ends_the_commits_of_all_partitions(meter: Meter) -> None:
+    """A worker that stops acknowledges nothing more, wherever it is wrong."""
+    settings = meter.settings
+    stage = Scripted([commit_of(settings, b"after", 2)])
+    partition = Partition(settings, TP(settings.topic_prefix + "account-events", 0), 1, stage, lambda _error: None)
+    await partition.fence()
+    partition.abandon()
+    await partition.open(0)
+    await partition.close()
+    assert await durable(settings) == (set(), None)
+    assert stage.commits
 
 
 class Interrupted(Scripted):

@@ -8,11 +8,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from aiokafka.admin import NewTopic
+from aiokafka.consumer.fetcher import OffsetResetStrategy
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from agents.app import MeterApp, create_app
 from agents.kafka import admin
 from conftest import Meter
+from pipeline.law import LawBroken
 
 RECORDS = 200
 
@@ -131,3 +134,70 @@ async def test_partitions_that_the_broker_did_not_know_are_assigned_soon(meter: 
         await send(meter, "unknown")
         await asyncio.wait_for(pipeline.complete.wait(), 30)
     assert pipeline.taken == VALUES
+
+
+class Slow(Recording):
+    """Takes longer to open its partitions than a session lasts; then looks who is in the group."""
+
+    def __init__(self, meter: Meter) -> None:
+        super().__init__()
+        self.settings = meter.settings
+        self.members: list[int] = []
+
+    async def assign(self, tps: set[TP], generation: int) -> None:
+        """Ledgers of millions of entries, for instance."""
+        await asyncio.sleep(1.3 * self.settings.session_timeout)
+        async with admin(self.settings) as client:
+            (answer,) = await client.describe_consumer_groups([self.settings.group])
+        self.members += [len(members) for _, _, _, _, _, members, *_ in answer.groups]
+        await super().assign(tps, generation)
+
+
+async def test_a_worker_that_restores_for_longer_than_a_session_stays_in_the_group(meter: Meter) -> None:
+    """It says meanwhile that it lives; else its partitions would go to another, which would restore them as long, and so on."""
+    pipeline = Slow(meter)
+    async with running(meter, pipeline):
+        await send(meter)
+        await asyncio.wait_for(pipeline.complete.wait(), 60)
+    assert pipeline.members == [1]
+    assert pipeline.taken == VALUES
+
+
+async def crashed(app: MeterApp) -> BaseException | None:
+    """Why it has crashed."""
+    async with asyncio.timeout(30):
+        while not app.crashed:  # noqa: ASYNC110  # Faust has a flag and no event
+            await asyncio.sleep(0.05)
+    return app.crash_reason
+
+
+async def test_a_log_that_begins_anew_stops_the_worker(meter: Meter) -> None:
+    """The client reads from the beginning when the log no longer reaches to where it is; all of that would pass for known."""
+    pipeline = Recording()
+    async with running(meter, pipeline) as app:
+        await send(meter)
+        await asyncio.wait_for(pipeline.complete.wait(), 30)
+
+        async def out_of_range() -> None:
+            assignment = app.consumer._thread._consumer._subscription.subscription.assignment
+            for tp in assignment.tps:
+                assignment.state_value(tp).await_reset(OffsetResetStrategy.EARLIEST)
+
+        await app.consumer._thread.call_thread(out_of_range)
+        assert isinstance(await crashed(app), LawBroken)
+    assert pipeline.taken == VALUES
+
+
+async def test_what_the_group_coordinator_refuses_ends_the_worker(meter: Meter) -> None:
+    """Also while nothing is fetched: the client waits with it until somebody asks, outside the group."""
+    pipeline, told = Recording(), KafkaError("an answer that the client does not know")
+    async with running(meter, pipeline, "unknown") as app:
+        while pipeline.generation is None:  # noqa: ASYNC110  # nothing is assigned, so nothing is fetched
+            await asyncio.sleep(0.1)
+
+        async def refused() -> None:
+            coordinator = app.consumer._thread._consumer._coordinator
+            app.consumer._thread.pushed = asyncio.ensure_future(coordinator._push_error_to_user(told))
+
+        await app.consumer._thread.call_thread(refused)
+        assert repr(await crashed(app)) == repr(told)

@@ -98,6 +98,7 @@ class Dispatcher(ConsumerRebalanceListener):  # type: ignore[misc]
         self._store: Store
         self._sender: Sender
         self._producer: AIOKafkaProducer
+        self._consumer: AIOKafkaConsumer
 
     async def run(self) -> None:
         """For ever; while Kafka is away it tries again."""
@@ -123,6 +124,7 @@ class Dispatcher(ConsumerRebalanceListener):  # type: ignore[misc]
             await self._producer.start()
             async with Store(settings, load_catalog(settings.catalog)) as self._store:
                 consumer.subscribe([self._alerts], listener=self)
+                self._consumer = consumer
                 await consumer.start()
                 while True:
                     await self._round(consumer)
@@ -143,6 +145,8 @@ class Dispatcher(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
         """Read what is pending. The client would keep a failure to itself."""
+        # Reading may take longer than a session, and the client says that we live only after it.
+        self._consumer._coordinator._start_heartbeat_task()  # noqa: SLF001  # see above
         partitions = sorted(tp.partition for tp in assigned)
         try:
             found = await asyncio.gather(*(newest_values(self._settings, self._deliveries, p) for p in partitions))
@@ -209,6 +213,8 @@ class Dispatcher(ConsumerRebalanceListener):  # type: ignore[misc]
         if due:
             await self._store.refresh()
         for partition, owned, delivery in due:
+            if self._owned.get(partition) is not owned:
+                continue  # it left while the store was read
             name = delivery.webhook.encode()
             if len(self._flying) < _AT_ONCE and flying[name] < _PER_WEBHOOK:
                 flying[name] += 1
