@@ -145,9 +145,23 @@ def serve(meter: Meter, directory: Path) -> Served:
     bindings = [binding("xa", X, name="A"), binding("xb", X, name="B"), binding("ya", Y), binding("yf", Y, plan="free")]
     meter.documents(bindings, [package("px", X, ["xa", "xb"], {"logs": 150, "traces": 10}, at)])
     served = Served(meter, directory)
-    with served.client() as client:
-        usage = [event(w, "logs", 10, f"{w}{i}", at) for w in ("xb", "xa", "ya") for i in range(10)]
-        usage.append(event("yf", "logs", 1_000_000, "yf", at))
-        assert client.post("/v1/events", json=usage).status_code == 202
-    served.settle(31)
+    try:
+        with served.client() as client:
+            usage = [event(w, "logs", 10, f"{w}{i}", at) for w in ("xb", "xa", "ya") for i in range(10)]
+            usage.append(event("yf", "logs", 1_000_000, "yf", at))
+            assert client.post("/v1/events", json=usage).status_code == 202
+            served.settle(31)
+            meter.wait(lambda: _is_drawn(served, client), "the package is drawn")
+    except BaseException:
+        served.close()
+        raise
     return served
+
+
+def _is_drawn(served: Served, client: httpx.Client) -> bool:
+    """Whether the figures of X are there, live and in every table: usage may be folded before the package, and tables are filled one by one."""
+    (logs,) = [quota for quota in client.get(path(X, "quotas")).json()["quotas"] if quota["meter"] == "logs"]
+    over = "SELECT workspace, basis, quantity FROM overage FINAL WHERE account = {x:String} AND quantity > 0"
+    history = "SELECT max(used) FROM quota_history WHERE account = {x:String} AND meter = 'logs'"
+    rows = [served.meter.client.query(sql, {"x": X}).result_rows for sql in (over, history)]
+    return (logs["used"], rows) == (150, [[("xb", "package", 50)], [(150,)]])

@@ -284,7 +284,7 @@ def test_the_cloudevents_sdk_works_unchanged(served: Served, mode: str) -> None:
 
 def routes(served: Served) -> list[tuple[str, str]]:
     """Every operation of the OpenAPI document."""
-    document = httpx.get(f"{served.url}/openapi.json").json()
+    document = httpx.get(f"{served.url}/openapi.json", timeout=20).json()
     return [(method.upper(), route) for route, operations in document["paths"].items() for method in operations]
 
 
@@ -299,7 +299,7 @@ def test_a_key_of_x_gets_404_for_y_on_every_route(served: Served) -> None:
     """Walks the OpenAPI document: routes of an account, workspace or webhook, and lists that can be asked for one."""
     walked = 0
     with served.client() as client:
-        hook = {"account": Y, "url": "https://example.com/hook"}
+        hook = {"account": Y, "url": "https://192.0.2.1/hook"}
         webhook = client.post("/v1/webhooks", json=hook).raise_for_status().json()["id"]
     with served.client("x") as client:
         for method, route in routes(served):
@@ -342,7 +342,7 @@ def test_every_route_wants_a_key_and_its_scope(served: Served) -> None:
 def test_keys_are_noticed_without_a_restart(served: Served) -> None:
     """A new key works, a revoked one does not, and its streams end. No key is in the log."""
     key, text = create_key(served.keys_file, [X], ["read"], "passing")
-    with httpx.Client(base_url=served.url, headers={"Authorization": f"Bearer {text}"}) as client:
+    with httpx.Client(base_url=served.url, headers={"Authorization": f"Bearer {text}"}, timeout=20) as client:
         served.meter.wait(lambda: client.get("/v1/accounts").is_success, "the key works")
         with client.stream("GET", path(X, "stream")) as stream:
             revoke_key(served.keys_file, key.id)
@@ -359,7 +359,8 @@ def test_rate_limit(served: Served) -> None:
     with served.client("x", port) as x, served.client("y", port) as y:
         answers = [x.get("/v1/accounts") for _ in range(4)]
         assert [a.status_code for a in answers] == [200, 200, 200, 429]
-        assert (answers[3].headers["content-type"], int(answers[3].headers["retry-after"])) == (PROBLEM, 10)
+        assert answers[3].headers["content-type"] == PROBLEM
+        assert 0 < int(answers[3].headers["retry-after"]) <= 10
         assert y.get("/v1/accounts").status_code == 200
     assert served.stop(port) == 0
 
@@ -435,7 +436,7 @@ def test_the_openapi_document_is_kept(served: Served) -> None:
 
 def test_the_document_has_examples(served: Served) -> None:
     """Bodies have examples, and those are accepted by the routes that they are for."""
-    document = httpx.get(f"{served.url}/openapi.json").json()
+    document = httpx.get(f"{served.url}/openapi.json", timeout=20).json()
     with served.client() as client:
         for route in ("/v1/workspaces", "/v1/packages"):
             example = document["paths"][route]["post"]["requestBody"]["content"]["application/json"]["example"]

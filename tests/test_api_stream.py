@@ -133,7 +133,9 @@ async def test_a_feed_that_is_stuck_is_noticed(meter: Meter, monkeypatch: pytest
         reading.cancel()
         alert = {"id": "a", "account": "a", "day": "2026-01-01", "at": "2026-01-01T00:00:00Z"}
         await meter._send(f"{meter.settings.topic_prefix}alerts", [(b"a", json.dumps(alert).encode())])
-        await asyncio.sleep(0.3)
+        async with asyncio.timeout(30):
+            while all(feed.positions[tp] >= end for tp, end in watch._ends.items()):  # noqa: ASYNC110  # as above
+                await asyncio.sleep(0.05)
         clock = 120.0
         await until_live(wanted=False)
         await asyncio.sleep(0.3)

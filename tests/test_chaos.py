@@ -133,7 +133,7 @@ def test_the_ledger_is_exact_after_chaos(
     told = "\n".join([f"seed {seed}", *map(str, chaos.actions)])
     record_property("actions", len(chaos.actions))
     record_property("events", sum(expected.outcomes.values()))
-    assert wait(lambda: asyncio.run(log_length(meter)) >= known, 60, chaos), f"{told}\nno start\n{chaos.tails()}"
+    assert wait(lambda: asyncio.run(log_length(meter)) >= known, 180, chaos), f"{told}\nno start\n{chaos.tails()}"
 
     sends = load(rng, world, operator)
     with ThreadPoolExecutor(1) as pool:

@@ -273,7 +273,9 @@ def test_a_page_that_lost_its_api_says_so_and_then_catches_up(open_page: Callabl
     assert page.inner_text("#live-state") == "Not live"
     site.use({"only": 1000})
     site.start()
-    eventually(lambda: quotas_shown(page)["logs/first"][0] == 1001, "what happened meanwhile", page)
+    eventually(
+        lambda: quotas_shown(page)["logs/first"][0] == 1001, "what happened meanwhile", page, seconds=60
+    )  # it tries again every 15 s at last
     page.wait_for_selector("#banner", state="hidden")
     assert page.get_attribute("#main", "data-stale") == "false"
     site.use({"only": 1})

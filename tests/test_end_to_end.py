@@ -71,7 +71,7 @@ def test_the_purchase_page(meter: Meter, order: str) -> None:
         values = [json.dumps(event(workspace, "logs", 1_000_000, f"{workspace}{i}", now)).encode() for i in range(100)]
         meter.send("usage", [(workspace.encode(), value) for value in values for _ in range(2)])
     meter.wait(lambda: meter.ended() == 400, "400 events ended")
-    covered = "SELECT workspace, covered FROM allocations ORDER BY workspace"
+    covered = f"SELECT workspace, covered FROM allocations WHERE day = '{now.date()}' ORDER BY workspace"
     rated = "SELECT workspace, quantity, units, amount, currency FROM rated_overage WHERE quantity"
     # Each topic has a table, and the sink fills one after the other.
     meter.wait(lambda: meter.rows(covered) == [("A", 100_000_000), ("B", 50_000_000)], "A and B are covered")
@@ -296,6 +296,10 @@ def test_a_day_is_settled_revised_and_corrected(meter: Meter) -> None:
         sql = "SELECT revision, replaces, amount FROM statements FINAL ORDER BY revision"
         meter.wait(lambda: meter.rows(sql) == expected, f"statements {expected}; {meter.rows(sql)}")
 
+    shown = "SELECT count() > 0 FROM quota_history"
+    meter.wait(
+        lambda: meter.rows(shown) == [(True,)], "the package is known: one that comes after the statement revises it"
+    )
     send("B", 20_000_005)
     revisions("30.00")
     send("A", 1_000_000)

@@ -31,7 +31,7 @@ def drawdown(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     """Run a command that ends by itself within seconds."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("DRAWDOWN_") or k == "DRAWDOWN_CACHE"}
     return subprocess.run(
-        [*DRAWDOWN, *arguments], env=clean | env, capture_output=True, text=True, timeout=30, check=False
+        [*DRAWDOWN, *arguments], env=clean | env, capture_output=True, text=True, timeout=120, check=False
     )  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def test_up_is_alone_in_its_directory_and_takes_its_children_along(tmp_path: Pat
         assert drawdown("topics", "--check", **told["env"]).returncode == 0
         assert drawdown("migrate", "--check", **told["env"]).returncode == 0
         headers = {"Authorization": f"Bearer {told['api_key']}"}
-        assert httpx.get(f"{told['api']}/v1/accounts", headers=headers).json() == {"accounts": []}
+        assert httpx.get(f"{told['api']}/v1/accounts", headers=headers, timeout=60).json() == {"accounts": []}
         assert told["env"]["DRAWDOWN_API_KEYS_FILE"] == str(tmp_path / "d" / "api-keys.toml")
         assert set(told["pids"]) == {"kafka", "clickhouse", "api"}
         second = drawdown(*arguments)

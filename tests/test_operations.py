@@ -25,7 +25,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from agents.health import Health
 from agents.local.processes import free_port
 from agents.local.services import Services
-from agents.partitions import Partition
+from agents.partition import Partition
 from agents.settings import Settings
 from agents.transactions import Transactor
 from conftest import Meter
@@ -34,7 +34,7 @@ from test_transactions import Scripted, commit_of
 from world import binding, event, package
 
 #: Seconds. The default is 20; the rules are the same.
-STUCK_AFTER = 2
+STUCK_AFTER = 4
 #: Seconds until something that comes must have come, on a busy machine too.
 PATIENCE = 90
 
@@ -63,7 +63,7 @@ def checked(self, account, gain):
 
 transport.ChunkThread.getmany, Ledger._add = getmany, checked
 signal.signal(signal.SIGUSR1, toggle)
-signal.signal(signal.SIGUSR2, lambda *_: time.sleep(5))
+signal.signal(signal.SIGUSR2, lambda *_: time.sleep(10))
 cli.main()
 """
 
@@ -146,7 +146,8 @@ class Watched:
     def metrics(self) -> dict[str, list[tuple[dict[str, str], float]]]:
         """Name -> samples."""
         found: dict[str, list[tuple[dict[str, str], float]]] = {}
-        for family in text_string_to_metric_families(self.get("/metrics")[1].decode()):
+        body = self.until(lambda: self.get("/metrics")[1], "metrics")
+        for family in text_string_to_metric_families(body.decode()):
             for sample in family.samples:
                 found.setdefault(sample.name, []).append((sample.labels, sample.value))
         return found
@@ -292,7 +293,9 @@ def test_a_kafka_that_hangs_is_red_and_then_green_again(watched: Watched) -> Non
 def test_a_partition_that_leaves_takes_its_series_along(watched: Watched) -> None:
     """A second worker takes half of the partitions: neither lag nor utilization of those are shown any more by the first."""
     watched.green()
-    before = {(s["topic"], s["partition"]) for s, _ in watched.metrics()["drawdown_consumer_lag"]}
+    before, looked_at = set[tuple[str, str]](), time.monotonic() + 3  # it is looked at every second
+    while time.monotonic() < looked_at:
+        before |= {(s["topic"], s["partition"]) for s, _ in watched.metrics().get("drawdown_consumer_lag", ())}
     second = watched.meter.start_worker()
 
     def left() -> bool:

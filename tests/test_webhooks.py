@@ -110,7 +110,7 @@ def test_a_secret_is_not_shown() -> None:
 
 @asynccontextmanager
 async def sending(**more: Any) -> AsyncIterator[Sender]:
-    sender = Sender(Settings(**{"webhook_private_targets": True, "webhook_timeout": 0.5} | more))
+    sender = Sender(Settings(**{"webhook_private_targets": True, "webhook_timeout": 2.0} | more))
     yield sender
     await sender.close()
 
@@ -126,9 +126,9 @@ async def test_a_message_verifies_with_the_standards_own_library() -> None:
 
 async def test_what_a_receiver_may_not_do() -> None:
     """Hang, send elsewhere, or answer without end."""
-    with Receiver(lambda *_: 5.0) as receiver:
+    with Receiver(lambda *_: 60.0) as receiver:
         async with sending() as sender:
-            assert await sender.attempt(webhook(receiver.url), "m", "{}") == Outcome(None, "no answer within 0.5 s")
+            assert await sender.attempt(webhook(receiver.url), "m", "{}") == Outcome(None, "no answer within 2 s")
             moved = await sender.attempt(webhook(receiver.url.replace("hook", "moved")), "m", "{}")
             assert (moved.status, moved.delivered, len(receiver.messages)) == (307, False, 1)
             endless = await sender.attempt(webhook(receiver.url.replace("hook", "endless")), "m", "{}")
@@ -181,7 +181,7 @@ class Clock:
 @asynccontextmanager
 async def dispatching(meter: Meter) -> AsyncIterator[tuple[Webhooks, Clock, Settings]]:
     """A dispatcher in this process."""
-    settings = meter.settings.model_copy(update={"webhook_private_targets": True, "webhook_timeout": 0.3})
+    settings = meter.settings.model_copy(update={"webhook_private_targets": True, "webhook_timeout": 3.0})
     clock = Clock()
     async with opened(settings, CATALOG) as webhooks:
         task = asyncio.create_task(Dispatcher(settings, clock).run())
@@ -202,7 +202,7 @@ async def until(reached: Callable[[], bool], each: Callable[[], Any] = lambda: N
 
 async def test_alerts_are_told_to_those_who_want_them_until_they_are_taken(meter: Meter) -> None:
     """A 500, then no answer, then it is taken; by kind, by the rules' receivers, and nothing of the past."""
-    with Receiver(lambda _message, number: (500, 1.0, 204)[number - 1]) as receiver, Receiver() as other:
+    with Receiver(lambda _message, number: (500, 60.0, 204)[number - 1]) as receiver, Receiver() as other:
         async with dispatching(meter) as (webhooks, clock, _):
             one = await webhooks.add("acct", receiver.url, ("threshold",))
             two = await webhooks.add("acct", other.url, ALERT_KINDS)
@@ -228,8 +228,9 @@ async def test_alerts_are_told_to_those_who_want_them_until_they_are_taken(meter
             message = json.loads(receiver.messages[0][2])
             assert message["type"] == "alert.threshold" and message["data"]["threshold"] == 0.8
             assert len({body for _, _, body in receiver.messages}) == 1, "the same bytes every time"
-            await asyncio.sleep(0.3)
-            (known,) = await webhooks.deliveries(one)
+            async with asyncio.timeout(40):
+                while (known := (await webhooks.deliveries(one))[0]).state == "pending":  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
             assert (known.state, known.attempts, known.status) == ("delivered", 3, 204)
             again = await webhooks.resend(two, "acct-1")
             assert again is not None and again.state == "delivered" and other.times["acct-1"] == 2
@@ -257,7 +258,7 @@ async def test_a_dead_receiver_is_disabled_and_shown(meter: Meter) -> None:
 
             await disabled(first)
             await disabled(second)
-            assert gone.times == {"acct-1": 1} and 8 <= failing.times["acct-1"] <= 14
+            assert gone.times == {"acct-1": 1} and 5 <= failing.times["acct-1"] <= 14
             reasons = [shown(one)["reason"] for one in webhooks.store.of("acct")]
             assert reasons[0] == "the receiver says 410 Gone" and reasons[1].endswith("the last one: HTTP 500")
             await webhooks.set_status(webhooks.store.of("acct")[0], "active")
@@ -328,8 +329,8 @@ def test_each_alert_is_told_through_kills_and_by_one_of_two(meter: Meter) -> Non
         for step in range(2):
             alerts = [alert(step * 100 + n, account) for n in range(10) for account in accounts]
             sent |= {json.loads(value)["id"] for _, value in alerts}
-            meter.send("alerts", alerts)
             had = len(receiver.times)
+            meter.send("alerts", alerts)
             meter.wait(lambda had=had: len(receiver.times) > had + 5, "progress")  # type: ignore[misc]
             running.send_signal(signal.SIGKILL)
             running.wait()
