@@ -59,6 +59,8 @@ class DrawdownStage:
         self._grace_micros = int(settings.settlement_grace * MICROS_PER_SECOND)
         self._events = 0
         self._oldest_ms: int | None = None
+        #: Kafka lost the group's offset, and it alone (architecture, decision 3): it is put right with the next commit.
+        self._behind = False
         self._unshown: Iterator[Account] = iter(())
 
     @property
@@ -83,6 +85,7 @@ class DrawdownStage:
             committed=next_offset, seconds=round(time.monotonic() - started, 3),
         )  # fmt: skip
         ensure(next_offset <= self.ledger.next_offset, "the changelog has what was committed with it", str(next_offset))
+        self._behind = next_offset < self.ledger.next_offset
 
     async def take(self, records: Records) -> None:
         """Fold a chunk; what the ledger has passed changes nothing."""
@@ -104,8 +107,9 @@ class DrawdownStage:
         now = time.time_ns() // 1000
         self._show_restored(now)
         due = self.ledger.due(now, self._grace_micros)
-        if not self.ledger.dirty and not due:
+        if not self.ledger.dirty and not due and not self._behind:
             return None
+        self._behind = False
         with self._naming_the_account():
             checkpoint = self.ledger.checkpoint(now)
         sends: list[Send] = [(self._changelog, self._partition, key, value) for key, value in checkpoint.entries]

@@ -24,6 +24,7 @@ EVENT_LOOP = "event_loop_hangs"
 ASSIGNMENT = "assignment_hangs"
 KAFKA = "kafka_does_not_answer"
 FETCH = "nothing_fetched_despite_lag"
+OPEN = "transaction_left_open"
 PROCESSING = "fetched_but_not_made_durable"
 COMMIT = "transaction_hangs"
 INSERT = "clickhouse_insert_fails"
@@ -37,6 +38,7 @@ MESSAGES = {
     ASSIGNMENT: "the partitions are being moved and nobody gets done with it",
     KAFKA: "Kafka does not say how far the topics reach",
     FETCH: "there is lag, and nothing is fetched",
+    OPEN: "a producer's transaction is open for longer than Kafka allows, and what comes after it cannot be read",
     PROCESSING: "records were fetched, and nothing of them was made durable",
     COMMIT: "a Kafka transaction does not come to its end",
     INSERT: "an insert into ClickHouse fails or hangs",

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from time import monotonic
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.errors import KafkaError
@@ -19,6 +20,8 @@ from agents.settings import Settings
 _INTERVAL_SECONDS = 1.0
 #: The bound of one question, so that the next one goes to a broker that came back.
 _ANSWER_SECONDS = 5.0
+#: Brokers abort what a producer leaves open after its own timeout, 15 minutes at most (`transaction.max.timeout.ms`).
+_OPEN_SECONDS = 16 * 60.0
 
 #: (topic, partition) -> the offset that is fetched next, or None where that is not known yet.
 Positions = Mapping[tuple[str, int], int | None]
@@ -48,31 +51,49 @@ class LagWatch:
         self._shown: set[tuple[str, int]] = set()
         #: (reader, topic, partition) -> its position when looked at last.
         self._seen: dict[_Place, int | None] = {}
+        #: Where a transaction is open -> its first offset, and since when.
+        self._open: dict[TopicPartition, tuple[int, float]] = {}
 
     async def run(self) -> None:
         """For ever. A Kafka that is away is no error here: it makes the process not ready."""
-        # The end of what was written, not of what is committed: a transaction that is left open hides all that comes after it from our readers.
-        consumer = AIOKafkaConsumer(bootstrap_servers=self._settings.kafka, isolation_level="read_uncommitted")
-        await consumer.start()
-        try:
+        async with (
+            AIOKafkaConsumer(bootstrap_servers=self._settings.kafka, isolation_level="read_committed") as committed,
+            AIOKafkaConsumer(bootstrap_servers=self._settings.kafka, isolation_level="read_uncommitted") as written,
+        ):
             while True:
-                await self._look(consumer)
+                await self._look(committed, written)
                 await asyncio.sleep(_INTERVAL_SECONDS)
-        finally:
-            await consumer.stop()
 
-    async def _look(self, consumer: AIOKafkaConsumer) -> None:
+    async def _look(self, committed: AIOKafkaConsumer, written: AIOKafkaConsumer) -> None:
         positions = {(reader, *tp): at for reader, where in self._readers.items() for tp, at in where().items()}
         self._notice(positions)
         tps = {TopicPartition(topic, partition) for _, topic, partition in positions}
         self._health.begin(codes.KAFKA)
         try:
             async with asyncio.timeout(_ANSWER_SECONDS):
-                ends = await consumer.end_offsets(tps) if tps else await _topics(consumer)
+                ends = await committed.end_offsets(tps) if tps else await _topics(committed)
+                beyond = await written.end_offsets(tps) if tps else {}
         except (KafkaError, TimeoutError, OSError):
             return
         self._health.end(codes.KAFKA)
         self._compare(positions, {(tp.topic, tp.partition): end for tp, end in ends.items()})
+        self._wait_for_ends(ends, beyond)
+
+    def _wait_for_ends(self, ends: Mapping[TopicPartition, int], beyond: Mapping[TopicPartition, int]) -> None:
+        """What comes after a transaction that stays open is hidden from our readers, which seem to be at the end."""
+        was = self._open
+        self._open = {
+            tp: before if (before := was.get(tp)) is not None and before[0] == end else (end, monotonic())
+            for tp, end in ends.items()
+            if end < beyond.get(tp, end)
+        }
+        for tp in was.keys() - self._open.keys():
+            self._health.end(codes.OPEN, tp)
+        for tp, (offset, since) in self._open.items():
+            if monotonic() - since > _OPEN_SECONDS:
+                self._health.begin(codes.OPEN, tp, topic=tp.topic, partition=tp.partition, offset=offset)
+            else:
+                self._health.end(codes.OPEN, tp)
 
     def _compare(self, positions: Mapping[_Place, int | None], ends: Mapping[tuple[str, int], int]) -> None:
         lags: dict[tuple[str, int], int] = {}

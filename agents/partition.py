@@ -147,13 +147,19 @@ class Partition:
                 started = monotonic()
                 await self._commit()
                 if started - self._reminded > _REMIND_SECONDS:
-                    await self._transactor.remind()
+                    await self._remind()
                     self._reminded = started
                 took = monotonic() - started
                 # A commit that is slow comes more seldom, so that it never takes more than half of the time.
                 await self._pause(max(self._stage.interval - took, took))
         except Exception as error:  # noqa: BLE001  # whatever it is, the worker stops
             self._crash(error)
+
+    async def _remind(self) -> None:
+        with self._unless_broken():
+            self._health.begin(codes.COMMIT, self._tp, **self._place)
+            await self._transactor.remind()
+            self._health.end(codes.COMMIT, self._tp)
 
     async def _pause(self, seconds: float) -> None:
         with suppress(TimeoutError):

@@ -30,15 +30,23 @@ class Partitions:
         self._health = health
         self._owned: dict[TP, Partition] = {}
         self._generation: int | None = None
-        #: A signal may come while partitions are being opened.
+        #: A signal, or a failure, may come while partitions are being moved.
         self._moving = asyncio.Lock()
+        self._opening = self._ending = False
+        self._closing: list[Partition] = []
         self.crash: Callable[[Exception], None] = _raise
 
     async def assign(self, tps: set[TP], generation: int) -> None:
         """Fence first, then read where to go on: an offset read before could be moved by the old owner."""
         async with self._moving:
             await self._release()
-            await self._open(tps, generation)
+            if self._ending:
+                return
+            self._opening = True
+            try:
+                await self._open(tps, generation)
+            finally:
+                self._opening = False
 
     async def _open(self, tps: set[TP], generation: int) -> None:
         partitions = {
@@ -79,16 +87,24 @@ class Partitions:
         async with self._moving:
             await self._release()
 
+    async def leave(self) -> None:
+        """Commit and close all for good. Of those that are being opened nothing is folded yet; restoring may take long, and is cut off."""
+        self._ending = True
+        if not self._opening:
+            await self.revoke()
+
     def abandon(self) -> None:
         """Something is wrong in one of them: commit nothing more in any."""
-        for partition in self._owned.values():
+        self._ending = True
+        for partition in (*self._owned.values(), *self._closing):
             partition.abandon()
 
     async def _release(self) -> None:
         self._generation = None
         self._health.begin(codes.ASSIGNMENT)
-        owned, self._owned = self._owned, {}
-        results = await asyncio.gather(*(partition.close() for partition in owned.values()), return_exceptions=True)
+        self._closing, self._owned = [*self._owned.values()], {}
+        results = await asyncio.gather(*(partition.close() for partition in self._closing), return_exceptions=True)
+        self._closing = []
         release()
         # A broken law pages; whatever else there is, it is not to hide behind it.
         for error in sorted(results, key=lambda error: not isinstance(error, LawBroken)):

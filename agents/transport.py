@@ -71,7 +71,8 @@ class ChunkThread(AIOKafkaConsumerThread):
 
     async def check(self) -> None:
         """Raise what the group coordinator's answers came to. The client tells it to a fetch alone, and goes on with nothing before."""
-        await self.call_thread(self._coordinator.check_errors)
+        if self._consumer is not None and self._coordinator is not None:  # else it is still looking for Kafka
+            await self.call_thread(self._coordinator.check_errors)
 
     @property
     def _coordinator(self) -> Any:
@@ -87,11 +88,11 @@ class ChunkConsumer(Consumer):
 
     #: The generation of the group in which every partition was sought where its stage goes on.
     _sought: int | None = None
-    _drops = 0
+    _drops = _seeks = 0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        #: Where each partition goes on after what was fetched since it was sought.
+        #: Where each partition goes on.
         self._next: dict[TP, int] = {}
 
     @Service.task  # type: ignore[untyped-decorator]
@@ -115,11 +116,13 @@ class ChunkConsumer(Consumer):
         """
         generation, positions = self.app.pipeline.positions()
         drops = self._drops
+        self._seeks += 1
         try:
             await self.seek_wait(positions)
-            self._next.clear()
         except IllegalStateError:
             return  # the partitions have just been taken away: the next generation seeks
+        self._next = dict(positions)
+        self._seeks += 1
         if self._drops == drops:
             self._sought = generation
 
@@ -128,7 +131,7 @@ class ChunkConsumer(Consumer):
 
         A fetch moves the consumer on, so a chunk that is dropped leaves a gap. Hence nothing is fetched in a generation before its
         partitions are open and sought, and after a drop they are sought again: a fetch that began before a
-        rebalance may end after the seek at its end, and Faust may let fetches go on while a rebalance is under way.
+        rebalance may end after the seek at its end, and Faust may let fetches go on, or seek, while a rebalance is under way.
         """
         if not self.flow_active:
             await self.wait(self.can_resume_flow)
@@ -138,9 +141,11 @@ class ChunkConsumer(Consumer):
         if self._sought != generation:
             await self.sleep(_REBALANCE_POLL_SECONDS)
             return
+        seeks = self._seeks
         fetched, _ = await self._wait_next_records(timeout)
         for tp, chunk in (fetched or {}).items():
-            if self.should_stop or not self.flow_active or self.app.consumer_generation_id != generation:
+            moved = self.app.consumer_generation_id != generation or self._seeks != seeks
+            if self.should_stop or not self.flow_active or moved:
                 self._sought = None
                 self._drops += 1
                 return

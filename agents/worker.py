@@ -100,7 +100,7 @@ class Worker:
         await asyncio.wait([waiting, self._failure], return_when=asyncio.FIRST_COMPLETED)
         if not self._failure.done():
             self._health.fail(codes.STOPPING)
-            await self._guard(self._partitions.revoke())
+            await self._guard(self._partitions.leave())
         failed = self._failure.done()
         await self._close([waiting, *tasks])
         if failed and isinstance(self._failure.result(), LawBroken) and self._settings.metrics_port:

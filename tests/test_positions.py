@@ -98,3 +98,31 @@ async def test_a_log_that_is_shorter_than_what_was_read_of_it_stops_the_worker(m
         with pytest.raises(LawBroken, match="no log is shorter") if broken else nullcontext():
             await partitions.assign({TP(usage, number)}, 1)
         await partitions.revoke()
+
+
+class Endless(UsageInlet):
+    """Takes as long to open as Kafka is away."""
+
+    opening = asyncio.Event()
+
+    async def open(self, next_offset: int) -> None:
+        """Never done."""
+        await super().open(next_offset)
+        self.opening.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_signal_while_partitions_are_opened_is_heeded(meter: Meter) -> None:
+    """Nothing is folded yet, so nothing has to be committed; and what the group assigns from then on is not opened."""
+    settings = meter.settings
+    usage, router = settings.topic_prefix + "usage", Router(CATALOG, limits_of(settings))
+    stages = {usage: lambda partition: Endless(settings, usage, partition, router, Registry(settings, router))}
+    partitions = Partitions(settings, stages, Health(settings.stuck_after))
+    opening = asyncio.create_task(partitions.assign({TP(usage, 0)}, 1))
+    await asyncio.wait_for(Endless.opening.wait(), 30)
+    await asyncio.wait_for(partitions.leave(), 30)
+    assert not opening.done()
+    opening.cancel()
+    await asyncio.wait([opening])
+    await asyncio.wait_for(partitions.assign({TP(usage, 0)}, 2), 30)
+    assert partitions.positions() == (None, {})

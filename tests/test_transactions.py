@@ -28,7 +28,9 @@ from conftest import Meter
 from driver import CATALOG
 from pipeline.law import LawBroken
 from pipeline.records import Record, Records
+from schemas.log import Bound, encode_account_event
 from schemas.topics import MESSAGE_BYTES_MAX
+from schemas.wire import WorkspaceBinding
 
 SENDS = 3
 #: `UNSTABLE_OFFSET_COMMIT`.
@@ -204,6 +206,25 @@ async def test_an_offset_without_its_state_stops_the_worker(meter: Meter) -> Non
         await one.commit(Commit([], 5))
     with pytest.raises(LawBroken, match="changelog"):
         await DrawdownStage(settings, 0, CATALOG).open(await offset_of(settings) or 0)
+
+
+async def test_an_offset_of_a_ledger_that_kafka_lost_is_put_right(meter: Meter) -> None:
+    """The state says how far the partition is; the group, which `verify` asks, hears of it again without a new event."""
+    settings = meter.settings
+    binding = WorkspaceBinding(workspace="A", account="acct")
+    bound = Record(0, b"acct", encode_account_event(Bound("acct", binding, None)))
+    async with owner(settings) as one:
+        stage = DrawdownStage(settings, 0, CATALOG)
+        await stage.open(0)
+        await stage.take(Records.of([bound]))
+        commit = await stage.collect()
+        assert commit is not None
+        await one.commit(commit)
+    for committed, said in ((1, [None]), (0, [1, None])):
+        again = DrawdownStage(settings, 0, CATALOG)
+        await again.open(committed)
+        commits = [await again.collect() for _ in said]
+        assert [commit and commit.next_offset for commit in commits] == said
 
 
 async def test_a_zombie_is_refused(meter: Meter) -> None:

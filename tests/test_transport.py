@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
+import pytest
 from aiokafka.admin import NewTopic
 from aiokafka.consumer.fetcher import OffsetResetStrategy
 from aiokafka.errors import KafkaError
@@ -14,7 +15,7 @@ from faust.types import TP
 
 from agents.app import MeterApp, create_app
 from agents.kafka import admin
-from conftest import Meter
+from conftest import Meter, stopped
 from pipeline.law import LawBroken
 
 RECORDS = 200
@@ -159,33 +160,73 @@ async def test_a_worker_that_restores_for_longer_than_a_session_stays_in_the_gro
     async with running(meter, pipeline):
         await send(meter)
         await asyncio.wait_for(pipeline.complete.wait(), 60)
-    assert pipeline.members == [1]
+    assert {*pipeline.members} == {1}
     assert pipeline.taken == VALUES
 
 
-async def crashed(app: MeterApp) -> BaseException | None:
-    """Why it has crashed."""
+async def crashed(app: MeterApp, each: Callable[[], Awaitable[Any]] = lambda: asyncio.sleep(0)) -> BaseException | None:
+    """Why it has crashed; `each` is done until it has."""
     async with asyncio.timeout(30):
-        while not app.crashed:  # noqa: ASYNC110  # Faust has a flag and no event
-            await asyncio.sleep(0.05)
+        while not app.crashed:  # Faust has a flag and no event
+            await each()
+            await asyncio.sleep(0.3)
     return app.crash_reason
 
 
-async def test_a_log_that_begins_anew_stops_the_worker(meter: Meter) -> None:
-    """The client reads from the beginning when the log no longer reaches to where it is; all of that would pass for known."""
+@pytest.mark.parametrize("at_rest", [False, True])
+async def test_a_log_that_begins_anew_stops_the_worker(meter: Meter, at_rest: bool) -> None:
+    """The client reads from the beginning when the log no longer reaches to where it is; all of that would pass for known.
+
+    Also where nothing was fetched yet since the partition was sought.
+    """
     pipeline = Recording()
     async with running(meter, pipeline) as app:
         await send(meter)
         await asyncio.wait_for(pipeline.complete.wait(), 30)
+        if at_rest:
+            await app.consumer.perform_seek()
 
         async def out_of_range() -> None:
             assignment = app.consumer._thread._consumer._subscription.subscription.assignment
             for tp in assignment.tps:
                 assignment.state_value(tp).await_reset(OffsetResetStrategy.EARLIEST)
 
-        await app.consumer._thread.call_thread(out_of_range)
-        assert isinstance(await crashed(app), LawBroken)
+        # As often as the broker says it: a fetch that began before the seek is dropped.
+        assert isinstance(await crashed(app, lambda: app.consumer._thread.call_thread(out_of_range)), LawBroken)
     assert pipeline.taken == VALUES
+
+
+async def test_a_seek_while_a_fetch_is_under_way_is_no_log_that_begins_anew(meter: Meter) -> None:
+    """What was fetched before the seek is dropped, and comes again."""
+    pipeline = Recording()
+    async with running(meter, pipeline) as app:
+        fetch, sought = app.consumer._wait_next_records, asyncio.Event()
+
+        async def fetch_and_seek(timeout: float) -> Any:
+            result = await fetch(timeout)
+            if result[0] and not sought.is_set():
+                sought.set()
+                await app.consumer.perform_seek()
+            return result
+
+        app.consumer._wait_next_records = fetch_and_seek
+        await send(meter)
+        await asyncio.wait_for(pipeline.complete.wait(), 30)
+    assert sought.is_set()
+    assert not app.crashed
+    assert pipeline.taken == VALUES
+
+
+async def test_a_worker_waits_for_a_kafka_that_does_not_answer_at_its_start(meter: Meter) -> None:
+    """Until then there is no group coordinator that could be asked."""
+    with stopped(meter.services.children["kafka"].pid):
+        app = create_app(meter.settings, Recording(), [meter.settings.topic_prefix + "workspaces"])
+        starting = asyncio.create_task(app.start())
+        await asyncio.sleep(3)
+        assert not app.crashed
+    await asyncio.wait_for(starting, 60)
+    await app.stop()
+    assert not app.crashed
 
 
 async def test_what_the_group_coordinator_refuses_ends_the_worker(meter: Meter) -> None:

@@ -146,8 +146,8 @@ class KeyRing:
     def __init__(self, file: Path, clock: Callable[[], float] = monotonic) -> None:
         self._file = file
         self._clock = clock
+        self._seen = self._content()  # first: what changes between the two is read again
         self._keys = read_keys(file)
-        self._seen = self._content()
         self._checked = clock()
 
     def find(self, text: str) -> Key | None:

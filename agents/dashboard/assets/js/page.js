@@ -87,7 +87,7 @@ export class Page {
       list("workspaces").then((answer) => model.setWorkspaces(answer)),
       from(`overage?from=${model.day}&to=${model.day}`).then((answer) => answer.overage.forEach((o) => model.applyOverage(o))),
       from(`alerts?day=${model.day}&limit=${ALERTS_MAX}`).then((answer) => answer.alerts.forEach((a) => model.applyAlert(a))),
-      from("charges").then((answer) => (model.charges = answer)),
+      this.#askCharges(model),
       this.#rows(),
     ];
     const failed = (await Promise.allSettled(parts)).filter((p) => p.status === "rejected" && p.reason.name !== "AbortError");
@@ -155,10 +155,17 @@ export class Page {
     const { model, latest } = this;
     const from = (rest) => get(accountPath(this.account, rest), this.key, this.requests.signal);
     const { overage } = await from(`overage?from=${latest.day}&to=${latest.day}`);
-    model.charges = await from("charges");
+    await this.#askCharges(model);
     this.#dirty();
     const behind = !overage.some((row) => row.version >= latest.version);
     if (behind) this.#after("charges", CHARGES_AFTER_MS, () => this.#charges());
+  }
+
+  /** An answer that was asked for earlier never replaces a later one. */
+  async #askCharges(model) {
+    const asked = (this.chargesAsked = (this.chargesAsked ?? 0) + 1);
+    const charges = await get(accountPath(this.account, "charges"), this.key, this.requests.signal);
+    if (asked > (model.chargesOf ?? 0)) Object.assign(model, { charges, chargesOf: asked });
   }
 
   /** Once after a while, however often it is asked for meanwhile; what fails is tried again, later each time. */
