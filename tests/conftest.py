@@ -6,11 +6,12 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -90,7 +91,9 @@ class Meter:
         asyncio.run(self._send(self.settings.topic_prefix + topic, values))
 
     async def _send(self, topic: str, values: list[tuple[bytes | None, bytes]]) -> None:
-        producer = AIOKafkaProducer(bootstrap_servers=self.settings.kafka, max_request_size=16 << 20)
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self.settings.kafka, max_request_size=16 << 20, enable_idempotence=True
+        )
         await producer.start()
         try:
             await asyncio.gather(*[await producer.send(topic, value, key) for key, value in values])
@@ -125,6 +128,16 @@ class Meter:
             worker.kill()
             worker.wait()
         self.client.close()
+
+
+@contextmanager
+def stopped(process: int) -> Iterator[None]:
+    """It hangs meanwhile: it neither answers nor ends."""
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
 
 
 @pytest.fixture

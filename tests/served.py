@@ -159,9 +159,16 @@ def serve(meter: Meter, directory: Path) -> Served:
 
 
 def _is_drawn(served: Served, client: httpx.Client) -> bool:
-    """Whether the figures of X are there, live and in every table: usage may be folded before the package, and tables are filled one by one."""
+    """Whether all figures are there, live and in every table: usage may be folded before the package, and topics and tables are filled one by one."""
+
+    def live(workspace: str) -> list[Any]:
+        meters = client.get(f"/v1/workspaces/{workspace}/quotas").json()["meters"]
+        return [(m["overage"], [p["quantity"] for p in m["payg"]]) for m in meters if m["meter"] == "logs"]
+
     (logs,) = [quota for quota in client.get(path(X, "quotas")).json()["quotas"] if quota["meter"] == "logs"]
+    over_now = [live(workspace) for workspace in ("xb", "ya", "yf")]
     over = "SELECT workspace, basis, quantity FROM overage FINAL WHERE account = {x:String} AND quantity > 0"
     history = "SELECT max(used) FROM quota_history WHERE account = {x:String} AND meter = 'logs'"
     rows = [served.meter.client.query(sql, {"x": X}).result_rows for sql in (over, history)]
-    return (logs["used"], rows) == (150, [[("xb", "package", 50)], [(150,)]])
+    expected = [[(50, [])], [(0, [100])], [(0, [1_000_000])]]
+    return (logs["used"], over_now, rows) == (150, expected, [[("xb", "package", 50)], [(150,)]])

@@ -32,7 +32,10 @@ def open_page(served: Served, browser: Browser) -> Iterator[Open]:
             context = browser.new_context(**{"viewport": {"width": 1440, "height": 900}} | options)
             stack.callback(context.close)
             page = context.new_page()
-            page.on("console", lambda m: complaints.append(m.text) if m.type == "warning" else None)
+            page.on(
+                "console",
+                lambda m: complaints.append(m.text) if m.type == "warning" and "preload" not in m.text else None,
+            )
             page.on("pageerror", lambda error: complaints.append(str(error)))
             page.goto(f"{served.url}/#key={served.keys[key]}&account={account}&view={view}")
             page.wait_for_selector("#billing-view > *")

@@ -113,7 +113,9 @@ def test_the_six_steps(shop: Shop) -> None:
 
     shop.meter.wait(lambda: overage() == {"B": 50_000_000}, "B is over by 50 million")
     shop.ask("package", "share", "acct", "o-1.logs", "--workspace", "B", "--workspace", "A", "--id", "s-1", "--yes")
-    shop.meter.wait(lambda: overage() == {"B": 50_000_000}, "the plan comes first, whatever the traffic's order")
+    shop.meter.wait(
+        lambda: overage() == {"A": 20_000_000, "B": 30_000_000}, "first the plan, then the traffic in its order"
+    )
     shop.ask("package", "upgrade", "acct", "o-1", "--plan", "development", "--id", "u-1", "--yes")
     shop.meter.wait(lambda: overage() == {}, "the larger plan covers both")
     listed = {p["package"]: p for p in shop.ask("package", "list", "acct")}

@@ -99,17 +99,20 @@ def test_of_account_events_usage_and_corrections_go_in_with_their_place(meter: M
 
     async def until_there() -> None:
         running = asyncio.create_task(sink.run())
-        await asyncio.to_thread(meter.wait, lambda: bool(meter.rows("SELECT 1 FROM corrections")), "the correction")
+        tables = ("corrections", "bindings", "usage_events")
+        await asyncio.to_thread(meter.wait, lambda: all(meter.rows(f"SELECT 1 FROM {t}") for t in tables), "all three")
         await sink.stop()
         await running
 
     asyncio.run(until_there())
-    assert meter.rows("SELECT workspace, id, offset, log_offset FROM usage_events") == [("w", "i", 3, 1)]
+    assert meter.rows("SELECT workspace, id, offset, log_offset FROM usage_events FINAL") == [("w", "i", 3, 1)]
     since = at.replace(tzinfo=None)
-    bindings = meter.rows("SELECT account, binding.workspace, binding.plan, at, log_offset FROM bindings ORDER BY ALL")
+    bindings = meter.rows(
+        "SELECT account, binding.workspace, binding.plan, at, log_offset FROM bindings FINAL ORDER BY ALL"
+    )
     assert bindings == [("a", "w", "free", since, 0), ("a", "w", "free", None, 2)]
     columns = "id, account, day, workspace, meter, retention_days, quantity, reason, operator, at, log_offset"
-    assert meter.rows(f"SELECT {columns} FROM corrections") == [
+    assert meter.rows(f"SELECT {columns} FROM corrections FINAL") == [
         ("c", "a", day, "w", "logs", 30, -7, "a reason", "an operator", since, 3)
     ]
 

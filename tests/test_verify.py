@@ -27,7 +27,7 @@ from pipeline.audit import EVENTS, Gain
 from schemas.log import RoutedUsage, encode_account_event
 from world import binding, event, make_world, package
 
-WAIT = 60
+WAIT = 120
 M = 1_000_000
 
 
@@ -77,13 +77,17 @@ def test_a_meter_at_work_and_random_worlds(meter: Meter) -> None:
     playing = threading.Thread(target=play)
     playing.start()
     meter.wait(lambda: meter.ended() > 0, "the worker is at work")
-    seen = []
-    for _ in range(5):
-        found = verify(meter.settings, meter.client, "acct-0", now.date(), WAIT)
-        assert not found.differences, f"seed {seed}"
-        seen.append(found.figures[EVENTS, ()][0])
-    enough.set()
-    playing.join()
+    seen = [0]
+    ended = f"SELECT sum(counted + duplicates + conflicts) FROM usage_outcomes WHERE account = 'acct-0' AND day = '{now.date()}'"
+    try:
+        for _ in range(5):
+            meter.wait(lambda: meter.rows(ended)[0][0] > seen[-1], "events flow")
+            found = verify(meter.settings, meter.client, "acct-0", now.date(), WAIT)
+            assert not found.differences, f"seed {seed}"
+            seen.append(found.figures[EVENTS, ()][0])
+    finally:
+        enough.set()
+        playing.join()
     assert seen == sorted(set(seen)), "events flowed meanwhile"
     expected = answer(world.records, world.bindings, world.packages, dict(CATALOG.meters), now)
     meter.wait(lambda: meter.ended() == sum(expected.outcomes.values()), "all events ended")

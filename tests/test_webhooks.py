@@ -130,7 +130,8 @@ async def test_what_a_receiver_may_not_do() -> None:
         async with sending() as sender:
             assert await sender.attempt(webhook(receiver.url), "m", "{}") == Outcome(None, "no answer within 2 s")
             moved = await sender.attempt(webhook(receiver.url.replace("hook", "moved")), "m", "{}")
-            assert (moved.status, moved.delivered, len(receiver.messages)) == (307, False, 1)
+            assert (moved.status, moved.delivered) == (307, False)
+            assert len(receiver.messages) <= 1, "the first one, if it came in time"
             endless = await sender.attempt(webhook(receiver.url.replace("hook", "endless")), "m", "{}")
             assert endless.delivered
 
@@ -191,7 +192,7 @@ async def dispatching(meter: Meter) -> AsyncIterator[tuple[Webhooks, Clock, Sett
             await task
 
 
-async def until(reached: Callable[[], bool], each: Callable[[], Any] = lambda: None, seconds: float = 40) -> None:
+async def until(reached: Callable[[], bool], each: Callable[[], Any] = lambda: None, seconds: float = 90) -> None:
     """Wait, doing something meanwhile."""
     deadline = time.monotonic() + seconds
     while not reached():
@@ -228,7 +229,7 @@ async def test_alerts_are_told_to_those_who_want_them_until_they_are_taken(meter
             message = json.loads(receiver.messages[0][2])
             assert message["type"] == "alert.threshold" and message["data"]["threshold"] == 0.8
             assert len({body for _, _, body in receiver.messages}) == 1, "the same bytes every time"
-            async with asyncio.timeout(40):
+            async with asyncio.timeout(90):
                 while (known := (await webhooks.deliveries(one))[0]).state == "pending":  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
             assert (known.state, known.attempts, known.status) == ("delivered", 3, 204)
@@ -250,15 +251,17 @@ async def test_a_dead_receiver_is_disabled_and_shown(meter: Meter) -> None:
             await meter._send(meter.settings.topic_prefix + "alerts", [alert(1)])
 
             async def disabled(webhook: Webhook) -> None:
-                async with asyncio.timeout(40):
+                async with asyncio.timeout(90):
                     while (now := webhooks.store.get(webhook.id)) is None or now.status == "active":
-                        clock.ahead += timedelta(minutes=30) if webhook is second else timedelta()
+                        known = await webhooks.deliveries(second)
+                        if webhook is second and known and known[0].next_at:
+                            clock.ahead = max(clock.ahead, known[0].next_at - datetime.now(UTC))
                         await asyncio.sleep(0.1)
                         await webhooks.store.refresh()
 
             await disabled(first)
             await disabled(second)
-            assert gone.times == {"acct-1": 1} and 5 <= failing.times["acct-1"] <= 14
+            assert gone.times == {"acct-1": 1} and 8 <= failing.times["acct-1"] <= 14
             reasons = [shown(one)["reason"] for one in webhooks.store.of("acct")]
             assert reasons[0] == "the receiver says 410 Gone" and reasons[1].endswith("the last one: HTTP 500")
             await webhooks.set_status(webhooks.store.of("acct")[0], "active")
@@ -345,4 +348,4 @@ def test_each_alert_is_told_through_kills_and_by_one_of_two(meter: Meter) -> Non
         time.sleep(1)
         assert {receiver.times[one] for one in fresh} == {1}
         running.send_signal(signal.SIGTERM)
-        assert running.wait(20) == 0
+        assert running.wait(90) == 0
