@@ -20,6 +20,9 @@ _START_SECONDS = 60.0
 _AROUND = "or use a Kafka of your own with DRAWDOWN_KAFKA=host:port"
 _CLUSTER_ID = "ZHJhd2Rvd24tbG9jYWwtMQ"
 
+#: `controlled.shutdown.enable`: one that shuts down so is fenced by its controller before it has ended its transactions, finds no leader for
+#: their partitions, takes these for deleted, and calls the transactions complete without a mark in any log (Kafka 4.3.1,
+#: `TransactionMarkerChannelManager`). A node that is alone has nobody to hand anything over to.
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
@@ -29,6 +32,7 @@ advertised.listeners=PLAINTEXT://127.0.0.1:{port}
 controller.listener.names=CONTROLLER
 listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT
 log.dirs={data}
+controlled.shutdown.enable=false
 auto.create.topics.enable=false
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=8
