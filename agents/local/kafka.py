@@ -20,9 +20,8 @@ _START_SECONDS = 60.0
 _AROUND = "or use a Kafka of your own with DRAWDOWN_KAFKA=host:port"
 _CLUSTER_ID = "ZHJhd2Rvd24tbG9jYWwtMQ"
 
-#: `controlled.shutdown.enable`: one that shuts down so is fenced by its controller before it has ended its transactions, finds no leader for
-#: their partitions, takes these for deleted, and calls the transactions complete without a mark in any log (Kafka 4.3.1,
-#: `TransactionMarkerChannelManager`). A node that is alone has nobody to hand anything over to.
+#: `controlled.shutdown.enable`: one that shuts down so is fenced by its controller before it has ended its transactions, and calls them
+#: complete without a mark in any log (ARCHITECTURE.md, decision 3). A node that is alone has nobody to hand anything over to.
 _PROPERTIES = """\
 process.roles=broker,controller
 node.id=1
