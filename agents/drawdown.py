@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 import structlog
+from aiokafka import TopicPartition
 
 from agents.batching import Send
 from agents.failures import locate
@@ -20,7 +21,7 @@ from agents.kafka import newest_values, records_at
 from agents.metrics import EVENT_DELAY, METERS, OVERAGE_EVENTS, PACKAGE_UTILIZATION
 from agents.route import count_dead_letters, dead_letter, meter_named_in
 from agents.settings import Settings
-from agents.transactions import Commit
+from agents.transactions import Commit, Writes
 from pipeline.account import Account
 from pipeline.admission import UNDECODABLE, Refusal, split_array
 from pipeline.checkpoint import Checkpoint, Refused
@@ -34,11 +35,30 @@ from pipeline.records import Records
 from pipeline.routing import SINGLE
 from schemas.catalog import Catalog
 from schemas.log import Usage, decode_account_event, encode_account_event
-from schemas.topics import ACCOUNT_EVENTS, LEDGER, OVERAGE, USAGE, Topic
+from schemas.topics import (
+    ACCOUNT_EVENTS,
+    ALERTS,
+    DEAD_LETTERS,
+    LEDGER,
+    ORDERS,
+    OVERAGE,
+    PACKAGES,
+    QUOTA_STATUS,
+    STATEMENTS,
+    USAGE,
+    USAGE_TOTALS,
+    WALLET_TRANSACTIONS,
+    WALLETS,
+    Topic,
+)
 from schemas.wire import QuotaStatus, encode
 
 log = structlog.get_logger()
 
+_WRITTEN = (
+    *(LEDGER, ACCOUNT_EVENTS, DEAD_LETTERS, OVERAGE, QUOTA_STATUS, USAGE_TOTALS),
+    *(ALERTS, STATEMENTS, ORDERS, PACKAGES, WALLETS, WALLET_TRANSACTIONS),
+)
 #: Folded events after which a checkpoint does not wait for its interval.
 _EVENTS_MAX = 250_000
 #: Restored accounts whose quotas a checkpoint draws for the metrics.
@@ -56,6 +76,8 @@ class DrawdownStage:
         self._partition = partition
         self._changelog = settings.topic_prefix + LEDGER.name
         self._account_events = settings.topic_prefix + ACCOUNT_EVENTS.name
+        topics = tuple(settings.topic_prefix + topic.name for topic in _WRITTEN)
+        self.writes = Writes(topics, TopicPartition(self._changelog, partition))
         self._grace_micros = int(settings.settlement_grace * MICROS_PER_SECOND)
         self._events = 0
         self._oldest_ms: int | None = None

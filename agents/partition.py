@@ -24,7 +24,7 @@ from agents.failures import locate
 from agents.health import Health
 from agents.metrics import CHECKPOINT_SECONDS, PROGRESS
 from agents.settings import Settings
-from agents.transactions import Commit, Transactor
+from agents.transactions import Commit, Transactor, Writes
 from pipeline.law import ensure
 from pipeline.records import Records
 
@@ -40,6 +40,8 @@ class Stage(Protocol):
     """What one source partition's records become."""
 
     interval: float
+    #: None: what Kafka leaves open is ended by the next commit.
+    writes: Writes | None
 
     @property
     def full(self) -> bool:
@@ -81,7 +83,7 @@ class Partition:
         self._health = health or Health(settings.stuck_after)
         #: First offsets that are not on their way to us yet, and that still need something.
         self._fetched = self._done = 0
-        self._transactor = Transactor(settings, TopicPartition(tp.topic, tp.partition))
+        self._transactor = Transactor(settings, TopicPartition(tp.topic, tp.partition), stage.writes)
         self._lock = asyncio.Lock()
         self._work = asyncio.Event()
         self._room = asyncio.Event()

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 import msgspec
+from aiokafka import TopicPartition
 from msgspec import structs
 
 from agents.batching import Send
@@ -18,7 +19,7 @@ from agents.metrics import METERS
 from agents.positions import Position, position_send, routed_until
 from agents.registry import Registry
 from agents.settings import Settings
-from agents.transactions import Commit
+from agents.transactions import Commit, Writes
 from pipeline.admission import UNDECODABLE, Limits, Refusal, explain_document
 from pipeline.batches import Rows, batches
 from pipeline.days import MICROS_PER_SECOND, to_instant
@@ -26,7 +27,7 @@ from pipeline.records import Records
 from pipeline.routing import TYPE_PREFIX, Router
 from schemas.log import AccountEvent, Bound, encode_account_event
 from schemas.reasons import Reason
-from schemas.topics import ACCOUNT_EVENTS, DEAD_LETTERS
+from schemas.topics import ACCOUNT_EVENTS, DEAD_LETTERS, ROUTED
 from schemas.wire import NAME_CHARS_MAX, DeadLetter, encode
 
 #: Batches that are encoded before other partitions get a turn.
@@ -82,6 +83,8 @@ def count_dead_letters(meters: Counter[str]) -> None:
 class Inlet:
     """What all inlets share: sends pile up between commits, and the offset goes with them."""
 
+    writes: Writes | None = None
+
     def __init__(self, settings: Settings, topic: str, partition: int) -> None:
         self.interval = settings.route_interval
         self._settings = settings
@@ -134,6 +137,9 @@ class UsageInlet(Inlet):
 
     def __init__(self, settings: Settings, topic: str, partition: int, router: Router, registry: Registry) -> None:
         super().__init__(settings, topic, partition)
+        topics = (ACCOUNT_EVENTS, DEAD_LETTERS, ROUTED)
+        deciding = TopicPartition(settings.topic_prefix + ROUTED.name, partition)
+        self.writes = Writes(tuple(settings.topic_prefix + t.name for t in topics), deciding)
         self._router = router
         self._registry = registry
         self._rows: list[Rows] = []

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import IllegalOperation
 
 from agents.batching import Send, batches, submit
+from agents.hanging import hanging
 from agents.settings import Settings
 from schemas.topics import MESSAGE_BYTES_MAX
 
@@ -36,11 +38,19 @@ class Commit:
     durable: Callable[[], None] = lambda: None
 
 
+class Writes(NamedTuple):
+    """What the transactions of a source partition write: the topics, and the partition whose record says that one is included."""
+
+    topics: tuple[str, ...]
+    deciding: TopicPartition
+
+
 class Transactor:
     """The transactional producer of one source partition."""
 
-    def __init__(self, settings: Settings, source: TopicPartition) -> None:
+    def __init__(self, settings: Settings, source: TopicPartition, writes: Writes | None = None) -> None:
         self.source = source
+        self._settings, self._writes = settings, writes
         self._group = settings.group
         self._producer = AIOKafkaProducer(
             bootstrap_servers=settings.kafka,
@@ -60,7 +70,25 @@ class Transactor:
         offset too, and is aborted, ends that; what was processed already comes again, and the ledger knows it.
         """
         await self._producer.start()
+        if self._writes is not None:
+            await self._end_hanging(self._writes)
         await self.remind()
+
+    async def _end_hanging(self, writes: Writes) -> None:
+        """What hangs is done again, and is aborted, if its deciding record hangs too; else it was included, and is committed."""
+        producer, manager = self._producer, self._producer._txn_manager  # noqa: SLF001  # the client adds a partition with a record only
+        places = [TopicPartition(topic, n) for topic in writes.topics for n in await producer.partitions_for(topic)]
+        found = await hanging(self._settings, manager.producer_id, places)
+        if not found:
+            return
+        again = writes.deciding in found
+        log.warning(
+            "Kafka completed a transaction without its marks: it is ended now", again=again, where=sorted(found)
+        )
+        await producer.begin_transaction()
+        for tp in found:
+            manager.maybe_add_partition_to_txn(tp)
+        await (producer.abort_transaction() if again else producer.commit_transaction())
 
     async def remind(self) -> None:
         """A transaction that changes nothing, so that Kafka keeps this producer."""
