@@ -11,6 +11,7 @@ import faust
 from faust.types import TP
 from mode.supervisors import CrashingSupervisor
 
+from agents.kafka import REBALANCE_SECONDS
 from agents.lag import Positions
 from agents.settings import Settings
 from agents.transport import ChunkSchema, ChunkTransport
@@ -18,8 +19,6 @@ from pipeline.records import Records
 
 #: Chunks that Faust keeps per topic before it stops fetching.
 _CHUNKS_BUFFERED = 8
-#: A rebalance waits so long for a worker that is restoring ledgers. One that does not answer has its session, which is shorter.
-_REBALANCE_SECONDS = 60.0
 
 
 class Pipeline(Protocol):
@@ -89,8 +88,8 @@ def create_app(settings: Settings, pipeline: Pipeline, topics: list[str]) -> Met
         broker_session_timeout=settings.session_timeout,
         broker_heartbeat_interval=settings.session_timeout / 4,
         # A member that joins is answered when all have joined.
-        broker_request_timeout=max(_REBALANCE_SECONDS + 5, settings.session_timeout * 2),
-        broker_rebalance_timeout=_REBALANCE_SECONDS,
+        broker_request_timeout=max(REBALANCE_SECONDS + 5, settings.session_timeout * 2),
+        broker_rebalance_timeout=REBALANCE_SECONDS,
         web_enabled=False,
         reply_create_topic=False,
         autodiscover=False,

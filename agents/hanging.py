@@ -12,12 +12,11 @@ from collections.abc import Iterable
 from aiokafka import TopicPartition
 from aiokafka.errors import for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
-from aiokafka.protocol.types import CompactArray, CompactString, Int16, Int32, Int64, Schema, TaggedFields
+from aiokafka.protocol.types import CompactArray, Int16, Int32, Int64, Schema
 
 from agents.kafka import admin
+from agents.protocol import TAGS, TEXT, TOPICS, answers, topics_of
 from agents.settings import Settings
-
-_TAGS = ("tags", TaggedFields)
 
 
 class _Answer(Response):
@@ -25,35 +24,23 @@ class _Answer(Response):
     API_VERSION = 0
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("topic", CompactString("utf-8")),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32),
-                        ("error_code", Int16),
-                        ("error_message", CompactString("utf-8")),
-                        (
-                            "producers",
-                            CompactArray(
-                                ("producer_id", Int64),
-                                ("producer_epoch", Int32),
-                                ("last_sequence", Int32),
-                                ("last_timestamp", Int64),
-                                ("coordinator_epoch", Int32),
-                                ("current_start", Int64),
-                                _TAGS,
-                            ),
-                        ),
-                        _TAGS,
-                    ),
+        answers(
+            ("error_code", Int16),
+            ("error_message", TEXT),
+            (
+                "producers",
+                CompactArray(
+                    ("producer_id", Int64),
+                    ("producer_epoch", Int32),
+                    ("last_sequence", Int32),
+                    ("last_timestamp", Int64),
+                    ("coordinator_epoch", Int32),
+                    ("current_start", Int64),
+                    TAGS,
                 ),
-                _TAGS,
             ),
         ),
-        _TAGS,
+        TAGS,
     )
 
 
@@ -62,22 +49,18 @@ class _Question(RequestStruct):
     API_KEY = 61
     API_VERSION = 0
     RESPONSE_TYPE = _Answer
-    SCHEMA = Schema(
-        ("topics", CompactArray(("topic", CompactString("utf-8")), ("partitions", CompactArray(Int32)), _TAGS)), _TAGS
-    )
+    SCHEMA = Schema(TOPICS, TAGS)
 
 
 class _DescribeProducers(Request[_Question]):
     API_KEY = 61
 
     def __init__(self, partitions: Iterable[TopicPartition]) -> None:
-        self._topics: dict[str, list[int]] = defaultdict(list)
-        for tp in partitions:
-            self._topics[tp.topic].append(tp.partition)
+        self._topics = topics_of(partitions)
 
     def build(self, request_struct_class: type[_Question]) -> _Question:
         """The request as it goes over the wire."""
-        return request_struct_class([(topic, some, {}) for topic, some in self._topics.items()], {})
+        return request_struct_class(self._topics, {})
 
 
 async def hanging(settings: Settings, producer_id: int, partitions: Iterable[TopicPartition]) -> set[TopicPartition]:

@@ -18,6 +18,8 @@ from schemas.topics import MESSAGE_BYTES_MAX, Topic
 #: The leader of a group assigns the partitions that it knows. While a broker starts it may know of none, and everybody idles until it asks
 #: again: the client's default for that is five minutes.
 METADATA_MAX_AGE_MS = 5_000
+#: A rebalance waits so long for a process that restores its state. One that does not answer has its session, which is shorter.
+REBALANCE_SECONDS = 60.0
 #: A broker that starts takes some seconds until it knows its groups.
 _PATIENCE_SECONDS = 30
 

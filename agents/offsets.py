@@ -7,7 +7,9 @@ from typing import Any
 
 from aiokafka.errors import KafkaError, for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
-from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16, Int32, Int64, Schema, TaggedFields
+from aiokafka.protocol.types import Boolean, Int16, Int32, Int64, Schema
+
+from agents.protocol import TAGS, TEXT, TOPICS, answers, topics_of
 
 _UNSTABLE_OFFSET_COMMIT = 88
 
@@ -23,26 +25,9 @@ class _Answer(Response):
     API_VERSION = 7
     SCHEMA = Schema(
         ("throttle_time_ms", Int32),
-        (
-            "topics",
-            CompactArray(
-                ("topic", CompactString("utf-8")),
-                (
-                    "partitions",
-                    CompactArray(
-                        ("partition", Int32),
-                        ("offset", Int64),
-                        ("leader_epoch", Int32),
-                        ("metadata", CompactString("utf-8")),
-                        ("error_code", Int16),
-                        ("tags", TaggedFields),
-                    ),
-                ),
-                ("tags", TaggedFields),
-            ),
-        ),
+        answers(("offset", Int64), ("leader_epoch", Int32), ("metadata", TEXT), ("error_code", Int16)),
         ("error_code", Int16),
-        ("tags", TaggedFields),
+        TAGS,
     )
 
 
@@ -51,17 +36,7 @@ class _Question(RequestStruct):
     API_KEY = 9
     API_VERSION = 7
     RESPONSE_TYPE = _Answer
-    SCHEMA = Schema(
-        ("group", CompactString("utf-8")),
-        (
-            "topics",
-            CompactArray(
-                ("topic", CompactString("utf-8")), ("partitions", CompactArray(Int32)), ("tags", TaggedFields)
-            ),
-        ),
-        ("require_stable", Boolean),
-        ("tags", TaggedFields),
-    )
+    SCHEMA = Schema(("group", TEXT), TOPICS, ("require_stable", Boolean), TAGS)
 
 
 class StableOffsetFetch(Request[_Question]):
@@ -71,13 +46,11 @@ class StableOffsetFetch(Request[_Question]):
 
     def __init__(self, group: str, partitions: Iterable[tuple[str, int]]) -> None:
         self._group = group
-        self._topics: dict[str, list[int]] = {}
-        for topic, partition in partitions:
-            self._topics.setdefault(topic, []).append(partition)
+        self._topics = topics_of(partitions)
 
     def build(self, request_struct_class: type[_Question]) -> _Question:
         """The request as it goes over the wire."""
-        return request_struct_class(self._group, [(topic, some, {}) for topic, some in self._topics.items()], True, {})
+        return request_struct_class(self._group, self._topics, True, {})
 
 
 def take_offsets(answer: Any, found: dict[tuple[str, int], int]) -> None:

@@ -27,7 +27,7 @@ from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 from msgspec import structs
 
-from agents.kafka import METADATA_MAX_AGE_MS, newest_values
+from agents.kafka import METADATA_MAX_AGE_MS, REBALANCE_SECONDS, newest_values
 from agents.metrics import WEBHOOKS_DISABLED
 from agents.settings import Settings
 from agents.webhooks.deliveries import given_up, key_of, tried, verdict
@@ -46,8 +46,6 @@ _PER_WEBHOOK, _AT_ONCE = 2, 50
 _POLL_MS = 200
 _RECORDS_MAX = 500
 _AGAIN_SECONDS = 5.0
-#: A rebalance waits so long for a process that is reading its deliveries.
-_REBALANCE_MS = 60_000
 #: Nobody is woken for a day that ended long before its alert: that is an import of the past.
 _LATE = timedelta(days=2)
 
@@ -119,7 +117,7 @@ class Dispatcher(ConsumerRebalanceListener):  # type: ignore[misc]
             bootstrap_servers=settings.kafka, group_id=f"{settings.group}-webhooks", isolation_level="read_committed",
             enable_auto_commit=False, auto_offset_reset="earliest", fetch_max_wait_ms=_POLL_MS,
             session_timeout_ms=int(settings.session_timeout * 1000),
-            heartbeat_interval_ms=int(settings.session_timeout * 1000 / 4), rebalance_timeout_ms=_REBALANCE_MS,
+            heartbeat_interval_ms=int(settings.session_timeout * 1000 / 4), rebalance_timeout_ms=int(REBALANCE_SECONDS * 1000),
             metadata_max_age_ms=METADATA_MAX_AGE_MS,
         )  # fmt: skip
         try:
