@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from typing import Any
 
 from aiokafka import TopicPartition
-from aiokafka.errors import for_code
+from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaError, LeaderNotAvailableError, for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
 from aiokafka.protocol.types import CompactArray, Int16, Int32, Int64, Schema
 
-from agents.kafka import admin
+from agents.kafka import patient
 from agents.protocol import TAGS, TEXT, TOPICS, answers, topics_of
-from agents.settings import Settings
 
 
 class _Answer(Response):
@@ -63,19 +64,31 @@ class _DescribeProducers(Request[_Question]):
         return request_struct_class(self._topics, {})
 
 
-async def hanging(settings: Settings, producer_id: int, partitions: Iterable[TopicPartition]) -> set[TopicPartition]:
-    """Where this producer has an open transaction. Raises `KafkaError`."""
+@patient
+async def hanging(
+    client: AIOKafkaClient, producer_id: int, partitions: Iterable[TopicPartition]
+) -> set[TopicPartition]:
+    """Where this producer has an open transaction; patient while leaders are elected. Raises `KafkaError`."""
     found: set[TopicPartition] = set()
-    async with admin(settings) as client:
-        leaders: dict[int, list[TopicPartition]] = defaultdict(list)
+    leaders: dict[int | None, list[TopicPartition]] = defaultdict(list)
+    try:
         for tp in partitions:
-            leaders[client._client.cluster.leader_for_partition(tp)].append(tp)  # noqa: SLF001  # the client has no such request
+            leaders[client.cluster.leader_for_partition(tp)].append(tp)
         for leader, some in leaders.items():
-            answer = await client._send_request(_DescribeProducers(some), leader)  # noqa: SLF001
-            for topic, places, _ in answer.topics:
-                for partition, error, _, producers, _ in places:
-                    if error:
-                        raise for_code(error)()
-                    if any(p == producer_id and start >= 0 for p, _, _, _, _, start, _ in producers):
-                        found.add(TopicPartition(topic, partition))
+            if leader is None or leader < 0:
+                raise LeaderNotAvailableError(str(some))
+            _take(await client.send(leader, _DescribeProducers(some)), producer_id, found)
+    except KafkaError:
+        await client.force_metadata_update()  # what was known of the leaders may have passed
+        raise
     return found
+
+
+def _take(answer: Any, producer_id: int, found: set[TopicPartition]) -> None:
+    """Into `found`: where the answer says that the producer has an open transaction. Raises the `KafkaError` of a partition."""
+    for topic, places, _ in answer.topics:
+        for partition, error, _, producers, _ in places:
+            if error:
+                raise for_code(error)(f"{topic} {partition}")
+            if any(p == producer_id and start >= 0 for p, _, _, _, _, start, _ in producers):
+                found.add(TopicPartition(topic, partition))

@@ -39,6 +39,15 @@ def _is_passing(error: BaseException) -> bool:
     return isinstance(error, KafkaError) and bool(error.retriable)
 
 
+#: Asks again while the error is one that passes.
+patient = retry(
+    retry=retry_if_exception(_is_passing),
+    wait=wait_exponential_jitter(multiplier=0.1, max=2),
+    stop=stop_after_delay(_PATIENCE_SECONDS),
+    reraise=True,
+)
+
+
 async def committed_offsets(
     settings: Settings, group: str, partitions: Iterable[tuple[str, int]]
 ) -> dict[tuple[str, int], int]:
@@ -52,12 +61,7 @@ async def committed_offsets(
     return {place: offset for place, offset in found.items() if offset >= 0}
 
 
-@retry(
-    retry=retry_if_exception(_is_passing),
-    wait=wait_exponential_jitter(multiplier=0.1, max=2),
-    stop=stop_after_delay(_PATIENCE_SECONDS),
-    reraise=True,
-)
+@patient
 async def _complete(
     settings: Settings, group: str, wanted: set[tuple[str, int]], found: dict[tuple[str, int], int]
 ) -> None:

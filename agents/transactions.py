@@ -50,7 +50,7 @@ class Transactor:
 
     def __init__(self, settings: Settings, source: TopicPartition, writes: Writes | None = None) -> None:
         self.source = source
-        self._settings, self._writes = settings, writes
+        self._writes = writes
         self._group = settings.group
         self._producer = AIOKafkaProducer(
             bootstrap_servers=settings.kafka,
@@ -78,7 +78,7 @@ class Transactor:
         """What hangs is done again, and is aborted, if its deciding record hangs too; else it was included, and is committed."""
         producer, manager = self._producer, self._producer._txn_manager  # noqa: SLF001  # the client adds a partition with a record only
         places = [TopicPartition(topic, n) for topic in writes.topics for n in await producer.partitions_for(topic)]
-        found = await hanging(self._settings, manager.producer_id, places)
+        found = await hanging(producer.client, manager.producer_id, places)
         if not found:
             return
         again = writes.deciding in found

@@ -19,6 +19,7 @@ from tenacity import stop_after_attempt
 from agents import kafka
 from agents.batching import Batch, batches, submit
 from agents.drawdown import DrawdownStage
+from agents.hanging import hanging
 from agents.kafka import admin, all_records, committed_offsets, newest_values, records_at
 from agents.offsets import OffsetsUnstable, take_offsets
 from agents.partition import Partition
@@ -276,6 +277,21 @@ async def test_a_transaction_that_kafka_left_without_its_marks_is_ended(meter: M
     await settled(settings)
     values = [record.value async for records in all_records(settings, topic, 0) for record in records]
     assert values == ([b"again"] if decides else [b"hung", b"again"])
+
+
+@pytest.mark.parametrize("unknown", [None, -1], ids=["partition", "leader"])
+async def test_a_leader_that_is_not_known_yet_is_waited_for(
+    meter: Meter, monkeypatch: pytest.MonkeyPatch, unknown: int | None
+) -> None:
+    """While Kafka starts it knows of none: the worker's start asked once and gave up."""
+    place = TopicPartition(meter.settings.topic_prefix + "ledger-changelog", 0)
+    async with owner(meter.settings) as one:
+        await one._producer.partitions_for(place.topic)
+        cluster = one._producer.client.cluster
+        told = [cluster.leader_for_partition(place), 99, unknown]  # the second is no node
+        monkeypatch.setattr(cluster, "leader_for_partition", lambda _: told.pop() if len(told) > 1 else told[0])
+        assert await hanging(one._producer.client, one._producer._txn_manager.producer_id, [place]) == set()
+        assert len(told) == 1
 
 
 def test_what_the_stages_write_is_looked_at() -> None:
