@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
 from hashlib import blake2b
+from sys import intern
+
+from msgspec import Struct, field
 
 from pipeline.alarms import Alarms, Fired
 from pipeline.law import ensure
@@ -24,15 +27,17 @@ BLOCK = 256
 OverageKey = tuple[str, int | None]
 
 
-@dataclass(slots=True)
-class Series:
-    """The day total of one (workspace, meter, retention), in the meter's unit: what events say, and corrections."""
+class Series(Struct, array_like=True, gc=False):
+    """The day total of one (workspace, meter, retention), in the meter's unit: what events say, and corrections.
+
+    `index` is its place in its day. In a state entry stands what is before it.
+    """
 
     workspace: str
     meter: str
     retention_days: int
-    index: int
     counted: int = 0
+    index: int = 0
     corrected: int = 0
 
     @property
@@ -60,16 +65,15 @@ class Drawn:
     prices: tuple[str, str]
 
 
-@dataclass(slots=True)
-class Day:
+class Day(Struct):
     """One day of an account. `published` is, by meter, what the outputs have said last.
 
     `revision` is that of its newest statement (0: the day is open) and `stated` a digest of that one's lines.
     """
 
-    series: dict[tuple[str, str, int], Series] = field(default_factory=dict)
-    order: list[Series] = field(default_factory=list)
-    by_meter: dict[str, list[Series]] = field(default_factory=dict)
+    series: dict[tuple[str, str, int], Series] = {}
+    order: list[Series] = []
+    by_meter: dict[str, list[Series]] = {}
     counted: int = 0
     duplicates: int = 0
     conflicts: int = 0
@@ -80,13 +84,14 @@ class Day:
     #: Settled since the last checkpoint: every overage is said once more, as settled.
     just_settled: bool = False
     #: Pocket -> what the day's newest statement took from it; what no voucher may pay is kept apart.
-    paid: dict[str, Decimal] = field(default_factory=dict)
-    paid_apart: dict[str, Decimal] = field(default_factory=dict)
-    published: dict[str, Drawn] = field(default_factory=dict)
-    dirty_series: set[int] = field(default_factory=set)
-    dirty_meters: set[str] = field(default_factory=set)
+    paid: dict[str, Decimal] = {}
+    paid_apart: dict[str, Decimal] = {}
+    published: dict[str, Drawn] = {}
+    #: Since the last checkpoint; lists, since an empty set is large, and most days are at rest.
+    dirty_series: list[int] = []
+    dirty_meters: list[str] = []
     #: (package, meter) -> (minute since the epoch, used) at most one a minute: the burn rate's samples.
-    burn: dict[tuple[str, str], list[tuple[int, int]]] = field(default_factory=dict)
+    burn: dict[tuple[str, str], list[tuple[int, int]]] = {}
     alarms: Alarms = field(default_factory=Alarms)
 
     @property
@@ -98,49 +103,48 @@ class Day:
         """The series, made at its first event; its place in the order never changes."""
         found = self.series.get((workspace, meter, retention_days))
         if found is None:
-            found = Series(workspace, meter, retention_days, len(self.order))
+            found = Series(workspace, meter, retention_days)
             self.add(found)
         return found
 
     def add(self, series: Series) -> None:
-        """Append a series; the entries of a day are restored in order."""
-        ensure(series.index == len(self.order), "series keep their order", series)
+        """Append a series."""
+        series.index, series.meter = len(self.order), intern(series.meter)
         self.series[series.key] = series
         self.order.append(series)
         self.by_meter.setdefault(series.meter, []).append(series)
 
 
-@dataclass(slots=True)
-class Account:
+class Account(Struct):
     """`version` is the offset in `account-events` of the last event that changed the account."""
 
     account: str
     version: int = -1
-    bindings: dict[str, WorkspaceBinding] = field(default_factory=dict)
+    bindings: dict[str, WorkspaceBinding] = {}
     #: Workspace -> (day, plan): before that day it had that plan; ascending. From the last one on the binding's plan holds.
-    past_plans: dict[str, list[tuple[date, WorkspacePlan]]] = field(default_factory=dict)
-    packages: dict[str, Package] = field(default_factory=dict)
+    past_plans: dict[str, list[tuple[date, WorkspacePlan]]] = {}
+    packages: dict[str, Package] = {}
     #: None: the defaults.
     rules: AlertRules | None = None
-    days: dict[date, Day] = field(default_factory=dict)
+    days: dict[date, Day] = {}
     #: Usage partition -> (offset, index) of the last event from there: what comes again at or below it is a replay.
-    passed: dict[int, tuple[int, int]] = field(default_factory=dict)
+    passed: dict[int, tuple[int, int]] = {}
     wallet: Wallet = field(default_factory=Wallet)
     #: Orders and other commands that were accepted: id -> digest of their content.
-    commands: dict[str, str] = field(default_factory=dict)
+    commands: dict[str, str] = {}
     wallet_dirty: bool = False
     #: By id; they leave with their day.
-    corrections: dict[str, Correction] = field(default_factory=dict)
+    corrections: dict[str, Correction] = {}
     #: What changed since the last checkpoint: bindings or packages, which days, and which corrections are new.
     dirty: bool = False
-    dirty_days: set[date] = field(default_factory=set)
+    dirty_days: set[date] = set()
     #: Alerts that were decided since the last checkpoint.
-    fired: list[Fired] = field(default_factory=list)
-    new_corrections: list[Correction] = field(default_factory=list)
+    fired: list[Fired] = []
+    new_corrections: list[Correction] = []
     #: A package or a correction came since the last checkpoint: only then may an overage fall (law 5).
     may_fall: bool = False
-    _effective: dict[tuple[date, str], list[Package]] = field(default_factory=dict)
-    _free: dict[date, frozenset[str]] = field(default_factory=dict)
+    _effective: dict[tuple[date, str], list[Package]] = {}
+    _free: dict[date, frozenset[str]] = {}
 
     @property
     def time_zone(self) -> str:
@@ -233,14 +237,20 @@ class Account:
         _check_account(definition, series, drawdown, overage)
         return Drawn(drawdown, overage, self.free_on(day), self.prices)
 
+    def day(self, day: date) -> Day:
+        """What is kept of the day, from now on."""
+        found = self.days.get(day)
+        if found is None:
+            found = self.days[day] = Day()
+        return found
+
     def touch(self, catalog: Catalog, day: date, meter: str) -> Day:
         """The day, about to change at a meter: remembers first what was published, so that a change can be told."""
-        ledger = self.days.get(day)
-        if ledger is None:
-            ledger = self.days[day] = Day()
+        ledger = self.day(day)
         if meter not in ledger.published:
             ledger.published[meter] = self.draw(catalog, day, meter)
-        ledger.dirty_meters.add(meter)
+        if meter not in ledger.dirty_meters:
+            ledger.dirty_meters.append(meter)
         self.dirty_days.add(day)
         return ledger
 

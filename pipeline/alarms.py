@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 
+from msgspec import Struct
+
 from schemas.alerting import AlertKind
 
 #: What an alarm is about, within its day: kind, meter ("": all), package ("": none), threshold as text ("": none).
@@ -40,16 +42,20 @@ class Fired:
     amount: Decimal | None = None
 
 
-class Alarms:
+class Alarms(Struct):
     """All alarms of a day that ever fired."""
 
-    __slots__ = ("_alarms",)
+    _alarms: dict[AlarmKey, Alarm] = {}
 
-    def __init__(self, rows: list[AlarmRow] | None = None) -> None:
-        self._alarms: dict[AlarmKey, Alarm] = {
-            (kind, meter, package, text): Alarm(firings, active, level)
-            for kind, meter, package, text, firings, active, level in rows or ()
-        }
+    @classmethod
+    def of(cls, rows: list[AlarmRow]) -> Alarms:
+        """From the state entry of the day."""
+        return cls(
+            {
+                (kind, meter, package, text): Alarm(firings, active, level)
+                for kind, meter, package, text, firings, active, level in rows
+            }
+        )
 
     def __len__(self) -> int:
         return len(self._alarms)

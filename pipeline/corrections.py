@@ -39,7 +39,7 @@ def correct(catalog: Catalog, account: Account, correction: Correction, floor: d
     day = account.touch(catalog, correction.day, correction.meter)
     series = day.series_of(*key)
     series.corrected += correction.quantity
-    day.dirty_series.add(series.index)
+    day.dirty_series.append(series.index)
     day.stale = True
     account.corrections[correction.id] = correction
     account.new_corrections.append(correction)

@@ -7,7 +7,6 @@ A checkpoint writes only the entries that changed. Keys are JSON arrays whose fi
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator
 from datetime import date
 from decimal import Decimal
@@ -18,6 +17,7 @@ from msgspec import Struct
 
 from pipeline.account import BLOCK, Account, Day, Series
 from pipeline.alarms import AlarmRow, Alarms
+from pipeline.law import ensure
 from pipeline.wallet import Terms, Wallet
 from schemas.alerting import AlertRules
 from schemas.log import Correction
@@ -25,8 +25,6 @@ from schemas.wire import Package, WorkspaceBinding, WorkspacePlan
 
 #: A value of None is a tombstone: the entry is gone.
 Entry = tuple[bytes, bytes | None]
-
-SeriesRow = tuple[str, str, int, int]
 
 
 class Position(Struct, frozen=True):
@@ -73,7 +71,7 @@ class WalletState(Struct, frozen=True):
 
 _encode = msgspec.json.encode
 _decode_key = msgspec.json.Decoder(list[str | int])
-_decode_rows = msgspec.json.Decoder(list[SeriesRow])
+_decode_series = msgspec.json.Decoder(list[Series])
 _decode_position = msgspec.json.Decoder(Position)
 _decode_passed = msgspec.json.Decoder(dict[int, tuple[int, int]])
 _decode_account = msgspec.json.Decoder(AccountState)
@@ -157,20 +155,9 @@ def day_keys(account: Account, when: date) -> Iterator[bytes]:
     yield from (_correction_key(c) for c in account.corrections.values() if c.day == when)
 
 
-def entries_by_kind(entries: dict[bytes, bytes]) -> dict[str, list[tuple[list[Any], bytes, bytes]]]:
-    """Kind -> its entries as (parts of the key, key, value); blocks of series, and pieces of identities, in their order."""
-    kinds: dict[str, list[tuple[list[Any], bytes, bytes]]] = defaultdict(list)
-    for key, value in entries.items():
-        parts = _decode_key.decode(key)
-        kinds[str(parts[0])].append((parts, key, value))
-    kinds["series"].sort(key=_block)
-    kinds["ids"].sort()
-    return kinds
-
-
-def _block(entry: tuple[list[Any], bytes, bytes]) -> int:
-    (*_, block), _, _ = entry
-    return int(block)
+def parts_of(key: bytes) -> list[Any]:
+    """The kind of an entry and what else its key says; pieces of the duplicate memory come in the order of these."""
+    return _decode_key.decode(key)
 
 
 def include_account(account: Account, value: bytes) -> None:
@@ -197,13 +184,14 @@ def include_day(day: Day, value: bytes) -> None:
     if state.burn:
         day.burn = {(package, meter): samples for package, meter, samples in state.burn}
     if state.alarms:
-        day.alarms = Alarms(state.alarms)
+        day.alarms = Alarms.of(state.alarms)
 
 
-def include_series(day: Day, value: bytes) -> None:
+def include_series(day: Day, block: int, value: bytes) -> None:
     """A block of series; blocks come in order."""
-    for workspace, meter, retention_days, total in _decode_rows.decode(value):
-        day.add(Series(workspace, meter, retention_days, len(day.order), total))
+    ensure(len(day.order) == block * BLOCK, "series keep their order", block)
+    for series in _decode_series.decode(value):
+        day.add(series)
 
 
 def passed_entry(account: Account) -> Entry:

@@ -13,10 +13,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from pipeline.account import Account, Day, digest_of
+from pipeline.account import Account, digest_of
 from pipeline.changes import Changes
 from pipeline.checkpoint import Checkpoint, Refused
 from pipeline.columns import column, position, select
@@ -31,12 +32,12 @@ from pipeline.entries import (
     day_keys,
     decode_passed,
     decode_position,
-    entries_by_kind,
     include_account,
     include_correction,
     include_day,
     include_series,
     include_wallet,
+    parts_of,
     passed_entry,
     position_entry,
     wallet_entry,
@@ -138,7 +139,7 @@ class Ledger:
         day.counted += gain.events
         self._newest = max(self._newest, when)
         day.stale = True
-        day.dirty_series.add(series.index)
+        day.dirty_series.append(series.index)
         self._outcomes[meter, COUNTED] += gain.events
 
     def _uncounted(self, account: Account, event: Usage, known: list[tuple[int, int]]) -> None:
@@ -177,7 +178,7 @@ class Ledger:
             entries.append(passed_entry(account))
             for when in sorted(account.dirty_days):
                 entries += day_entries(account.account, when, account.days[when])
-            self._calendar.watch(account)
+            self._calendar.watch(account, account.dirty_days)
             account.dirty_days.clear()
         outputs += changes.outputs
         entries += self._pieces.append(self.next_offset)
@@ -209,30 +210,46 @@ class Ledger:
 
     def restore(self, entries: dict[bytes, bytes]) -> None:
         """The state that a changelog holds: the newest value of each key, without those that are gone."""
-        kinds = entries_by_kind(entries)
-        for _, _, value in kinds.pop("position", ()):
-            position = decode_position(value)
-            self.next_offset, self.floor = position.next_offset, position.floor
-        for (_, account), _, value in kinds.pop("account", ()):
-            include_account(self._account(account), value)
-        for (_, account), _, value in kinds.pop("wallet", ()):
-            include_wallet(self._account(account), value)
-        for (_, account, _, _), _, value in kinds.pop("correction", ()):
-            include_correction(self._account(account), value)
-        for (_, account), _, value in kinds.pop("passed", ()):
-            self._account(account).passed = decode_passed(value)
-        for (_, account, when), _, value in kinds.pop("day", ()):
-            include_day(self._account(account).days.setdefault(_date(when), Day()), value)
-        for (_, account, when, _), _, value in kinds.pop("series", ()):
-            include_series(self._account(account).days[_date(when)], value)
-        for (_, day, _, _), key, value in kinds.pop("ids", ()):
+        later: dict[str, list[tuple[list[Any], bytes, bytes]]] = {"series": [], "ids": []}
+        # In the order of the log, where the entries of an account are together: its objects then are in the processor's cache.
+        for key, value in entries.items():
+            kind, *parts = parts_of(key)
+            if kind == "position":
+                position = decode_position(value)
+                self.next_offset, self.floor = position.next_offset, position.floor
+            elif kind == "ids" or (kind == "series" and parts[-1]):
+                later[kind].append((parts, key, value))
+            else:
+                self._include(kind, parts, value)
+        for parts, _, value in sorted(later["series"]):
+            self._include("series", parts, value)
+        for (day, _, _), key, value in sorted(later["ids"]):
             self._pieces.load(day, key, value)
-        ensure(not kinds, "every state entry is of a known kind", *kinds)
         for restored in self.accounts.values():
             restored.restored()
-            used = [self._newest, *(when for when, day in restored.days.items() if day.counted)]
-            self._newest = max(used)
-            self._calendar.restored(restored)
+            self._calendar.watch(restored, restored.days)
+
+    def _include(self, kind: str, parts: list[Any], value: bytes) -> None:
+        """An entry of an account; a day's blocks of series come in their order."""
+        account = self._account(parts[0])
+        match kind:
+            case "day":
+                day = account.day(when := _date(parts[1]))
+                include_day(day, value)
+                if day.counted:
+                    self._newest = max(self._newest, when)
+            case "series":
+                include_series(account.day(_date(parts[1])), parts[2], value)
+            case "account":
+                include_account(account, value)
+            case "passed":
+                account.passed = decode_passed(value)
+            case "wallet":
+                include_wallet(account, value)
+            case "correction":
+                include_correction(account, value)
+            case _:
+                ensure(False, "every state entry is of a known kind", kind)
 
     def _account(self, name: str) -> Account:
         if name not in self.accounts:

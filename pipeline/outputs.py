@@ -56,7 +56,7 @@ def outputs_of(catalog: Catalog, account: Account, at_micros: int) -> Iterator[O
 
 
 def _totals(catalog: Catalog, account: Account, when: date, day: Day, at: datetime) -> Iterator[UsageTotals]:
-    changed = [day.order[index] for index in sorted(day.dirty_series)]
+    changed = [day.order[index] for index in sorted(set(day.dirty_series))]
     rows = tuple(
         UsageTotal(
             s.workspace, s.meter, s.retention_days, s.total, s.total * catalog.meters[s.meter].factors[s.retention_days]

@@ -59,9 +59,9 @@ class Calendar:
         self._days = _Queue()
         self._arrears = _Queue()
 
-    def watch(self, account: Account) -> None:
-        """The account changed: its changed days have to be stated when they are over."""
-        self._watch_days(account, account.dirty_days)
+    def watch(self, account: Account, days: Iterable[date]) -> None:
+        """The account changed: these changed days of it have to be stated when they are over."""
+        self._watch_days(account, days)
         since = account.wallet.owes_since
         if since is not None and not account.wallet.locked:
             self._arrears.push(_locks_at(account, since), account.account, since)
@@ -76,11 +76,6 @@ class Calendar:
         for when in days:
             if account.days[when].unstated:
                 self._days.push(day_bounds(when, time_zone)[1], account.account, when)
-
-    def restored(self, account: Account) -> None:
-        """Everything that the account waits for, after its entries are included."""
-        self.watch(account)
-        self._watch_days(account, account.days)
 
     def due(
         self, accounts: Mapping[str, Account], at_micros: int, grace_micros: int
@@ -100,7 +95,7 @@ class Calendar:
         for name, since in list(self._arrears.pop_until(at_micros)):
             if _locks_at(accounts[name], since) > at_micros:
                 self._arrears.done(name, since)
-                self.watch(accounts[name])
+                self.watch(accounts[name], ())
             else:
                 yield ArrearsDue(name, since, at)
 

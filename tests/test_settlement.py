@@ -316,6 +316,6 @@ def test_a_day_that_left_the_state_is_not_settled() -> None:
     """Its event may come after the horizon: nothing is stated, and nothing waits for ever."""
     calendar, account = Calendar(), Account("acct")
     account.touch(CATALOG, YESTERDAY.date(), "logs")
-    calendar.watch(account)
+    calendar.watch(account, account.dirty_days)
     account.forget_day(YESTERDAY.date())
     assert not list(calendar.due({"acct": account}, 2**54, 0))

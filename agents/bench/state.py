@@ -30,7 +30,7 @@ from agents.settings import load_settings
 from pipeline.columns import COLUMNS, IDENTITY
 from pipeline.days import to_micros
 from pipeline.duplicates import COUNTED, DAY_BASE, ENTRY, DuplicateMemory
-from pipeline.entries import entries_by_kind, ids_entry
+from pipeline.entries import ids_entry, parts_of
 from pipeline.ledger import Ledger
 from pipeline.pieces import Pieces
 from schemas.catalog import load_catalog
@@ -86,8 +86,8 @@ def recall(directory: Path) -> dict[str, float]:
     del text
     memory, started = DuplicateMemory(), monotonic()
     pieces = Pieces(memory)
-    for (_, day, _, _), key, value in entries_by_kind(entries)["ids"]:
-        pieces.load(day, key, value)
+    for key in sorted(entries, key=parts_of):
+        pieces.load(parts_of(key)[1], key, entries[key])
     seconds = monotonic() - started
     return {"seconds": seconds, "pieces": len(where), "identities": len(memory), "peak_mb": _peak() / 1e6}
 
