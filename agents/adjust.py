@@ -13,6 +13,8 @@ from agents.documents import AccountDocuments, documents_of
 from agents.errors import WrongUse
 from agents.kafka import send
 from agents.settings import Settings
+from pipeline.days import day_bounds
+from pipeline.retention import is_split, retention_at
 from schemas.catalog import Catalog, load_catalog
 from schemas.log import Correction, encode_account_event
 from schemas.topics import ACCOUNT_EVENTS
@@ -21,7 +23,7 @@ from schemas.wire import QUANTITY_MAX
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What the operator asks for. `retention_days` and `id` may be left out: the workspace's default, a new id."""
+    """What the operator asks for. `retention_days` and `id` may be left out: the workspace's default of that day, a new id."""
 
     account: str
     workspace: str
@@ -62,15 +64,17 @@ def adjust(settings: Settings, wish: Wish) -> Correction:
 
 def _errors(settings: Settings, catalog: Catalog, documents: AccountDocuments, wish: Wish, now: datetime) -> list[str]:
     today = now.astimezone(ZoneInfo(documents.time_zone)).date()
-    meter = catalog.meters.get(wish.meter)
+    meter, binding = catalog.meters.get(wish.meter), documents.bindings.get(wish.workspace)
     errors = []
-    if wish.workspace not in documents.bindings:
+    if binding is None:
         errors.append(f"--workspace: {wish.workspace!r} is not bound to account {wish.account!r}")
     if meter is None:
         errors.append(f"--meter: {wish.meter!r} is unknown; there are {', '.join(sorted(catalog.meters))}")
     elif wish.retention_days is not None and wish.retention_days not in meter.factors:
         tiers = ", ".join(map(str, meter.factors))
         errors.append(f"--retention-days: {meter.key} has no retention of {wish.retention_days} days, only {tiers}")
+    elif wish.retention_days is None and binding is not None and is_split(binding, meter.key, wish.day):
+        errors.append(f"--retention-days: the default of {wish.workspace} changed on {wish.day}; name one")
     if wish.day > today:
         errors.append(f"--day: {wish.day} is in the future; it is {today} in {documents.time_zone}")
     if wish.day < today - timedelta(days=settings.horizon_days):
@@ -88,5 +92,5 @@ def _errors(settings: Settings, catalog: Catalog, documents: AccountDocuments, w
 def _retention(catalog: Catalog, documents: AccountDocuments, wish: Wish) -> int:
     if wish.retention_days is not None:
         return wish.retention_days
-    own = documents.bindings[wish.workspace].retention_days
-    return own.get(wish.meter, catalog.meters[wish.meter].default_retention)
+    midnight, _ = day_bounds(wish.day, documents.time_zone)
+    return retention_at(documents.bindings[wish.workspace], catalog.meters[wish.meter], midnight)

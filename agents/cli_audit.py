@@ -85,7 +85,9 @@ def adjust(
     quantity: Annotated[int, typer.Option(help="What to add, in the meter's unit; negative: --quantity=-5.")],
     reason: Annotated[str, typer.Option(help="Why; it is kept with the correction.")],
     operator: Annotated[str | None, typer.Option(help="Who; default: your login name.")] = None,
-    retention_days: Annotated[int | None, typer.Option(help="Default: the workspace's for the meter.")] = None,
+    retention_days: Annotated[
+        int | None, typer.Option(help="Default: the workspace's for the meter on that day.")
+    ] = None,
     identity: Annotated[str | None, typer.Option("--id", help="The same id again is the same correction.")] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,

@@ -11,6 +11,7 @@ from clickhouse_connect.driver.client import Client
 
 from agents.settings import Settings
 from pipeline.audit import ALLOCATION, CHARGE, EVENTS, OVERAGE, STATEMENT, STATEMENT_LINE, TOTAL, Gain, Planned, Row
+from schemas.reasons import PAST_THE_LEDGER
 from schemas.topics import ACCOUNT_EVENTS, USAGE
 
 #: Days past the horizon that the ledger remembers identities.
@@ -48,7 +49,7 @@ WHERE account = {account:String} ORDER BY log_offset
 """
 
 #: The first event of an identity in the order of the log counts, whatever day it claims. A later one with other content is a
-#: conflict. What is known and stands at a place of the usage topic that the log had passed, was routed again: it is no event.
+#: conflict. What routing refused as late was routed before, if it is here. What is known and stands at a place of the usage topic that the log had passed, was routed again: it is no event.
 _GAINS = """
 WITH
     events AS (
@@ -56,7 +57,8 @@ WITH
             offset * 16777216 + `index` + 2 AS position, (workspace, meter, retention_days, quantity, time) AS content
         FROM (SELECT * FROM usage_events FINAL WHERE account = {account:String} AND day >= {day:Date} - {memory:UInt32})
         WHERE log_offset <= {upto:UInt64} AND (partition, offset, `index`) NOT IN (
-            SELECT partition, offset, `index` FROM dead_letters FINAL WHERE topic = {usage:String} AND reason = 'too_late')
+            SELECT partition, offset, `index` FROM dead_letters FINAL WHERE topic = {usage:String} AND reason = 'too_late'
+                AND endsWith(message, {late:String}))
     ),
     batches AS (
         SELECT partition, log_offset, max(max(position))
@@ -120,7 +122,7 @@ def gains(settings: Settings, client: Client, account: str, day: date, cuts: Seq
     """What the raw events say, by series and by the cut of the log that includes them; cuts are in ascending order."""
     names = {
         "account": account, "day": day, "upto": cuts[-1], "cuts": list(cuts), "memory": settings.horizon_days + _SLACK_DAYS,
-        "usage": settings.topic_prefix + USAGE.name,
+        "usage": settings.topic_prefix + USAGE.name, "late": PAST_THE_LEDGER,
     }  # fmt: skip
     return [Gain(*row) for row in _query(client, _GAINS, **names)]
 

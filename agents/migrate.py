@@ -62,7 +62,9 @@ def migrate(settings: Settings) -> list[str]:
                 row = [name, _checksum(text), datetime.now(UTC)]
                 client.insert("schema_migrations", [row], column_names=["name", "checksum", "at"])
                 done.append(name)
-        client.insert("rates_loaded", list(_rates(catalog)), column_names=_RATES, settings=INSERT_SETTINGS)
+        client.insert(
+            "rates_loaded", list(_rates(catalog, _stamp(client))), column_names=_RATES, settings=INSERT_SETTINGS
+        )
     return done
 
 
@@ -96,12 +98,18 @@ def _checksum(text: str) -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def _rates(catalog: Catalog) -> Iterator[list[object]]:
-    now = datetime.now(UTC)
+def _stamp(client: Client) -> datetime:
+    """Later than that of any list before, for the newest holds; also of one that was loaded where the clock is ahead."""
+    last: datetime = client.query("SELECT max(updated) + INTERVAL 1 MICROSECOND FROM rates_loaded").result_rows[0][0]
+    return max(datetime.now(UTC), last.replace(tzinfo=UTC))
+
+
+def _rates(catalog: Catalog, stamp: datetime) -> Iterator[list[object]]:
+    """The catalog's price list."""
     for meter in catalog.meters.values():
         for price in meter.prices:
             default = price.retention_days == meter.default_retention
             yield [
                 meter.key, price.retention_days, price.site, price.currency, price.price, meter.unit_size,
-                price.effective, default, now,
+                price.effective, default, stamp,
             ]  # fmt: skip

@@ -49,7 +49,7 @@ from pipeline.pieces import Pieces
 from schemas.billing import ArrearsDue
 from schemas.catalog import Catalog
 from schemas.log import AccountEvent, DaySettled, Usage
-from schemas.reasons import Reason
+from schemas.reasons import PAST_THE_LEDGER, Reason
 
 #: Days past the horizon that the state is kept: routed events may lie that long in `account-events` before the fold.
 SLACK_DAYS = 7
@@ -124,7 +124,7 @@ class Ledger:
         late_series = np.array([day < self.floor for _, day, _, _ in event.series])
         late = late_series[column(event, "at")]
         for row in np.flatnonzero(late).tolist():
-            message = f"{event.series[column(event, 'at')[row]][1]} is past the horizon of the ledger"
+            message = f"{event.series[column(event, 'at')[row]][1]} {PAST_THE_LEDGER}"
             self._refused.append(Refused(event.partition, *position(event, row), Reason.TOO_LATE, message))
         return select(event, ~late)
 

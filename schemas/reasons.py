@@ -21,3 +21,7 @@ class Reason(StrEnum):
     TOO_LATE = "too_late"
     CONFLICTING_DUPLICATE = "conflicting_duplicate"
     RECORD_TOO_LARGE = "record_too_large"
+
+
+#: How the message of a `too_late` ends that the ledger says of an event that was routed. (Routing refuses late ones itself.)
+PAST_THE_LEDGER = "is past the horizon of the ledger"

@@ -135,9 +135,9 @@ def test_a_workspace_that_a_package_lists_no_more_has_no_allocation(meter: Meter
 
 
 def test_a_price_that_left_the_catalog_is_gone(meter: Meter) -> None:
-    """Only the list loaded last is in force."""
+    """Only the list loaded last is in force, also where the clock is behind that of the load before."""
     before = meter.rows("SELECT * FROM rates ORDER BY ALL")
-    stale = "SELECT * EXCEPT (effective_from, updated, price), toDate('2025-01-01'), toDateTime64(1, 6, 'UTC'), 9.9"
+    stale = "SELECT * EXCEPT (effective_from, updated, price), toDate('2025-01-01'), now64(6) + INTERVAL 1 DAY, 9.9"
     columns = "(meter, retention_days, site, currency, unit_size, is_default, effective_from, updated, price)"
     meter.client.command(f"INSERT INTO rates_loaded {columns} {stale} FROM rates_loaded LIMIT 1")
     migrate(meter.settings)

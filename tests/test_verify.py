@@ -16,7 +16,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from agents import verify as verifying
+from agents.adjust import Wish, adjust
 from agents.clickhouse import INSERT_SETTINGS
+from agents.errors import WrongUse
 from agents.evidence import gains
 from agents.migrate import migrate
 from agents.verify import Verified, verify
@@ -25,6 +27,7 @@ from driver import CATALOG
 from oracle import answer
 from pipeline.audit import EVENTS, Gain
 from schemas.log import RoutedUsage, encode_account_event
+from schemas.reasons import PAST_THE_LEDGER
 from world import binding, event, make_world, package
 
 WAIT = 120
@@ -214,6 +217,24 @@ def test_corrections(meter: Meter) -> None:
     assert_wrong_use(meter, yesterday)
 
 
+def test_a_correction_is_of_the_retention_that_held_that_day(meter: Meter) -> None:
+    """Another one has a price of its own, and a credit on a series without usage would be lost."""
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    changes = [{"until": (today - timedelta(hours=h)).isoformat(), "days": days} for h, days in ((36, 7), (24, 14))]
+    changed = binding("A", "acct", retention_days={"logs": 30}, retention_before={"logs": changes})
+    meter.documents([changed], [])
+
+    def corrected(days_ago: int, retention_days: int | None = None) -> int:
+        day = today.date() - timedelta(days=days_ago)
+        wish = Wish("acct", "A", "logs", day, -5, "r", "o", retention_days, None)
+        return adjust(meter.settings, wish).retention_days
+
+    assert [corrected(days_ago) for days_ago in (0, 1, 3)] == [30, 30, 7]
+    with pytest.raises(WrongUse, match="--retention-days: the default of A changed on"):
+        corrected(2)
+    assert corrected(2, 14) == 14
+
+
 def assert_wrong_use(meter: Meter, yesterday: str) -> None:
     """Everything that is wrong is said at once, with exit code 2; a server that is away is 3."""
     unknown = command(meter, "verify", "nobody")
@@ -259,11 +280,18 @@ def test_which_raw_events_count(meter: Meter) -> None:
         batch(9, 0, (0, 2, "d")),  # a new usage topic begins at 0
         batch(11, 7, (0, 1, "e")),
     ]
-    letter = {
-        "topic": meter.settings.topic_prefix + "usage", "partition": 0, "offset": 5, "index": None, "key": "w",
-        "reason": "too_late", "message": "", "value": "", "at": "2026-11-24T10:00:00Z",
-    }  # fmt: skip
-    for table, values in (("usage_landing", batches[::-1]), ("dead_letters_landing", [json.dumps(letter).encode()])):
+    # The ledger refused the one at 5. Routing met the one at 6 again when it was late: it was counted long before.
+    letters = [
+        {
+            "topic": meter.settings.topic_prefix + "usage", "partition": 0, "offset": offset, "index": None, "key": "w",
+            "reason": "too_late", "message": message, "value": "", "at": "2026-11-24T10:00:00Z",
+        }
+        for offset, message in ((5, f"2026-11-24 {PAST_THE_LEDGER}"), (6, "$.time: 2026-11-24 is past the horizon of 35 days"))
+    ]  # fmt: skip
+    for table, values in (
+        ("usage_landing", batches[::-1]),
+        ("dead_letters_landing", [json.dumps(letter).encode() for letter in letters]),
+    ):
         meter.client.raw_insert(table, insert_block=b"\n".join(values), fmt="JSONEachRow", settings=INSERT_SETTINGS)
     assert gains(meter.settings, meter.client, "hand", day, [4, 8, 9]) == [
         Gain(4, "w", "logs", 30, 1, 0, 0, 5, 5),
