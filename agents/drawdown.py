@@ -28,6 +28,7 @@ from pipeline.checkpoint import Checkpoint, Refused
 from pipeline.columns import rows_of
 from pipeline.days import MICROS_PER_SECOND, day_of
 from pipeline.duplicates import COUNTED
+from pipeline.entries import position_of
 from pipeline.law import LawBroken, ensure
 from pipeline.ledger import Ledger
 from pipeline.outputs import Output
@@ -77,7 +78,7 @@ class DrawdownStage:
         self._changelog = settings.topic_prefix + LEDGER.name
         self._account_events = settings.topic_prefix + ACCOUNT_EVENTS.name
         topics = tuple(settings.topic_prefix + topic.name for topic in _WRITTEN)
-        self.writes = Writes(topics, TopicPartition(self._changelog, partition))
+        self.writes = Writes(topics, TopicPartition(self._changelog, partition), self._visible_position)
         self._grace_micros = int(settings.settlement_grace * MICROS_PER_SECOND)
         self._events = 0
         self._oldest_ms: int | None = None
@@ -94,6 +95,11 @@ class DrawdownStage:
     def next_offset(self) -> int:
         """The ledger knows it: its entries and the offset were committed together."""
         return self.ledger.next_offset
+
+    async def _visible_position(self) -> int:
+        """First offset that is not included, by what readers see of the changelog."""
+        entries = await newest_values(self._settings, self._changelog, self._partition)
+        return position_of(entries)
 
     async def open(self, next_offset: int) -> None:
         """Restore the ledger."""

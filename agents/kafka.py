@@ -20,8 +20,8 @@ from schemas.topics import MESSAGE_BYTES_MAX, Topic
 METADATA_MAX_AGE_MS = 5_000
 #: A rebalance waits so long for a process that restores its state. One that does not answer has its session, which is shorter.
 REBALANCE_SECONDS = 60.0
-#: A broker that starts takes some seconds until it knows its groups.
-_PATIENCE_SECONDS = 30
+#: A broker that restarts is away for some seconds, and then takes some until it knows its groups and leaders.
+_PATIENCE_SECONDS = 60
 
 
 @asynccontextmanager

@@ -16,7 +16,9 @@ from contextlib import contextmanager, suppress
 from time import monotonic
 from typing import Any, Protocol
 
+import structlog
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 from faust.types import TP
 
 from agents import health as codes
@@ -27,6 +29,8 @@ from agents.settings import Settings
 from agents.transactions import Commit, Transactor, Writes
 from pipeline.law import ensure
 from pipeline.records import Records
+
+log = structlog.get_logger()
 
 _IDLE_SECONDS = 1.0
 #: Kafka forgets a producer that has made no transaction for a week (`transactional.id.expiration.ms`), and refuses its next one.
@@ -40,7 +44,6 @@ class Stage(Protocol):
     """What one source partition's records become."""
 
     interval: float
-    #: None: what Kafka leaves open is ended by the next commit.
     writes: Writes | None
 
     @property
@@ -193,7 +196,18 @@ class Partition:
                 self._health.end(codes.COMMIT, self._tp)
                 PROGRESS.mark()
                 commit.durable()
+            elif not self._closed:
+                await self._settle()
         self._processed(taken)
+
+    async def _settle(self) -> None:
+        """Readers wait before what hangs, so it is looked for also while there is nothing to commit."""
+        try:
+            await self._transactor.settle()
+        except KafkaError as error:
+            if not error.retriable:
+                raise
+            log.info("Kafka is away; what hangs is looked for when it is back", **self._place)
 
     def _processed(self, next_offset: int) -> None:
         """Everything before this offset needs nothing more; what was fetched since is waited for from now on."""

@@ -33,6 +33,12 @@ def position_send(settings: Settings, partition: int, position: Position) -> Sen
     return settings.topic_prefix + ROUTED.name, partition, str(partition).encode(), msgspec.json.encode(position)
 
 
+async def visible_position(settings: Settings, partition: int) -> int:
+    """First offset of a usage partition that is not routed, by what readers see."""
+    values = await newest_values(settings, settings.topic_prefix + ROUTED.name, partition)
+    return max((_decode(value).next_offset for value in values.values()), default=0)
+
+
 async def routed_until(settings: Settings, partition: int, committed: int) -> int:
     """Where a usage partition goes on whose group stands at `committed`; the partition is fenced already."""
     if committed:

@@ -16,7 +16,7 @@ from msgspec import structs
 
 from agents.batching import Send
 from agents.metrics import METERS
-from agents.positions import Position, position_send, routed_until
+from agents.positions import Position, position_send, routed_until, visible_position
 from agents.registry import Registry
 from agents.settings import Settings
 from agents.transactions import Commit, Writes
@@ -83,10 +83,9 @@ def count_dead_letters(meters: Counter[str]) -> None:
 class Inlet:
     """What all inlets share: sends pile up between commits, and the offset goes with them."""
 
-    writes: Writes | None = None
-
     def __init__(self, settings: Settings, topic: str, partition: int) -> None:
         self.interval = settings.route_interval
+        self.writes = Writes(tuple(settings.topic_prefix + t.name for t in (ACCOUNT_EVENTS, DEAD_LETTERS)))
         self._settings = settings
         self._topic = topic
         self._partition = partition
@@ -139,7 +138,8 @@ class UsageInlet(Inlet):
         super().__init__(settings, topic, partition)
         topics = (ACCOUNT_EVENTS, DEAD_LETTERS, ROUTED)
         deciding = TopicPartition(settings.topic_prefix + ROUTED.name, partition)
-        self.writes = Writes(tuple(settings.topic_prefix + t.name for t in topics), deciding)
+        until = partial(visible_position, settings, partition)
+        self.writes = Writes(tuple(settings.topic_prefix + t.name for t in topics), deciding, until)
         self._router = router
         self._registry = registry
         self._rows: list[Rows] = []
@@ -174,7 +174,7 @@ class UsageInlet(Inlet):
         position = Position(self.next_offset, self._committed)
         commit = await super().collect()
         if commit is not None:
-            commit.sends.append(position_send(self._settings, self._partition, position))
+            commit.sends.insert(0, position_send(self._settings, self._partition, position))
         return commit
 
 

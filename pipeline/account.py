@@ -215,6 +215,7 @@ class Account(Struct):
         """The day and its corrections are past the horizon."""
         del self.days[day]
         self._free.pop(day, None)
+        self._effective = {key: packages for key, packages in self._effective.items() if key[0] != day}
         self.corrections = {id_: c for id_, c in self.corrections.items() if c.day != day}
 
     def restored(self) -> None:

@@ -204,6 +204,12 @@ def decode_passed(value: bytes) -> dict[int, tuple[int, int]]:
     return _decode_passed.decode(value)
 
 
+def position_of(entries: dict[bytes, bytes]) -> int:
+    """The first record of `account-events` that a changelog does not include."""
+    value = entries.get(_key("position"))
+    return 0 if value is None else decode_position(value).next_offset
+
+
 def decode_position(value: bytes) -> Position:
     """The position entry."""
     return _decode_position.decode(value)

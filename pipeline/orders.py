@@ -124,7 +124,7 @@ def _existing_plan(
     if old is None or plan.price <= old.price:
         result.fault("not_an_upgrade", f"$.plan: {plan.key!r} is no larger plan than {found.plan!r}")
         return found
-    days = (found.expires - order.effective).days + 1
+    days = (found.expires - max(order.effective, found.effective)).days + 1
     difference = plan.price * old.term_days - old.price * plan.term_days
     result.price += difference * days / Decimal(plan.term_days * old.term_days)
     upgraded = structs.replace(found, plan=plan.key, quotas=dict(plan.quotas), price=plan.price)
@@ -179,12 +179,13 @@ def _add_traffic(catalog: Catalog, account: Account, order: Order, base: Package
         _check_currency(account, item, result)
         if base is None:
             continue
-        price = item.price_of(multiples) * ((base.expires - order.effective).days + 1)
+        effective = max(order.effective, base.effective)
+        price = item.price_of(multiples) * ((base.expires - effective).days + 1)
         result.price += price
         result.packages.append(
             Package(
                 package=traffic_name(order, key), account=order.account, kind="traffic", workspaces=base.workspaces,
-                quotas={item.meter: item.quota * multiples}, effective=order.effective, expires=base.expires,
+                quotas={item.meter: item.quota * multiples}, effective=effective, expires=base.expires,
                 ordered_at=order.at, price=price, currency=item.currency, order=order.id, belongs_to=base.package,
             )
         )  # fmt: skip
@@ -201,7 +202,8 @@ def amended(account: Account, amendment: Amendment) -> Quote:
             shared = structs.replace(found, workspaces=amendment.workspaces)
             result.packages += succeed(account, found, shared, amendment.id, amendment)
     elif found is not None:
-        result.packages += (_ended(p, amendment.effective) for p in _with_traffic(account.packages.values(), found))
+        day = amendment.effective
+        result.packages += (_ended(p, day) for p in _with_traffic(account.packages.values(), found, day))
     _check_made(account, amendment, result)
     return result
 
@@ -222,6 +224,7 @@ def _check_made(account: Account, command: Order | Amendment, result: Quote) -> 
             result.fault("invalid_package", f"$: package {made.package!r} cannot be: {error}")
 
 
-def _with_traffic(packages: Iterable[Package], plan: Package) -> Iterator[Package]:
+def _with_traffic(packages: Iterable[Package], plan: Package, day: date) -> Iterator[Package]:
+    """Traffic that ended before the day stays as it is."""
     yield plan
-    yield from (p for p in packages if p.belongs_to == plan.package and p.status == "active")
+    yield from (p for p in packages if p.belongs_to == plan.package and p.status == "active" and p.expires >= day)

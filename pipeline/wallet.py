@@ -98,7 +98,7 @@ class Wallet:
         postings: Postings = {"usage": -amount, ARREARS: _ZERO}
         returned: Postings = {}
         left, owed = amount, -self.balance(ARREARS)
-        for source in sorted(paid, key=_rank, reverse=True):
+        for source in sorted(paid, key=self._place, reverse=True):
             back = returned[source] = min(left, paid[source])
             left -= back
             cleared = _ZERO if kind_of(source) in _VOUCHERS else min(owed, back)
@@ -111,15 +111,12 @@ class Wallet:
 
     def _pockets(self, day: date) -> Iterator[str]:
         usable = [pocket for pocket in self.balances if pocket != ARREARS and self.usable(pocket, day)]
-        yield from sorted(usable, key=lambda pocket: (_rank(pocket), self._expiry(pocket), pocket))
+        yield from sorted(usable, key=self._place)
 
-    def _expiry(self, pocket: str) -> date:
-        return self.terms.get(pocket, Terms()).expires or date.max
-
-
-def _rank(pocket: str) -> int:
-    kind = kind_of(pocket)
-    return POCKETS.index(kind) if kind in POCKETS else len(POCKETS)
+    def _place(self, pocket: str) -> tuple[int, date, str]:
+        """In the order in which a charge takes from them; arrears are the last."""
+        kind, expires = kind_of(pocket), self.terms.get(pocket, Terms()).expires
+        return POCKETS.index(kind) if kind in POCKETS else len(POCKETS), expires or date.max, pocket
 
 
 def _clean(postings: Postings) -> Postings:

@@ -283,6 +283,35 @@ def test_workspaces_are_reordered_and_packages_end() -> None:
     assert {p.package for p in core.ledger.accounts["acct"].packages.values() if p.status == "active"} == set()
 
 
+def test_traffic_that_ended_before_its_plan_stays_ended() -> None:
+    """Its days without it were billed: the end of the plan gave it them back, and the money too."""
+    core = shop(money("900000"))
+    core.command(order(traffic={"logs": 1}, price=D(42000) + D("1.5") * 372))
+    step(core)
+    for name, ended, days in (("a-1", "o-1.logs", 5), ("a-2", "o-1", 10)):
+        core.command(Amendment("acct", name, ended, (), TODAY + timedelta(days=days), "kim", NOW))
+        step(core)
+        assert last(core).accepted, last(core).faults
+    packages = core.ledger.accounts["acct"].packages
+    assert [packages[name].expires - TODAY for name in ("o-1.logs", "o-1")] == [timedelta(days=4), timedelta(days=9)]
+
+
+def test_what_is_ordered_before_a_plan_begins_is_paid_for_its_term_only() -> None:
+    """An upgrade costs the difference of the plans, and traffic the days of its plan, however early they are ordered."""
+    core = shop(money("900000"))
+    first = TODAY + timedelta(days=90)
+    core.command(order(effective=first))
+    early = {"plan": None, "package": "o-1", "workspaces": (), "effective": TODAY}
+    core.command(order(id="more", **early | {"traffic": {"logs": 1}}, price=D("1.5") * 372))
+    step(core)
+    assert last(core).accepted, last(core).faults
+    core.command(order(id="up", **early | {"plan": "development"}, price=D(238000)))
+    step(core)
+    assert last(core).accepted, last(core).faults
+    packages = core.ledger.accounts["acct"].packages
+    assert [packages[name].effective for name in ("more.logs", "up")] == [first, first]
+
+
 def test_what_an_order_made_cannot_be_changed_by_a_document() -> None:
     """The echo of an order changes nothing; a document of an operator for the same package is a dead letter."""
     core = shop()
@@ -367,6 +396,14 @@ def test_deduction_follows_the_documented_order() -> None:
     use(core, "B", 100_000_000, "1", YESTERDAY)
     settle(core)
     assert balances(core) == {"arrears": D(-42)}
+
+
+def test_a_refund_goes_the_way_of_the_charge_backwards() -> None:
+    """Also among cards: the one that ends earlier paid first, gets back last, and may have ended since."""
+    wallet = Wallet(terms={"card:old": Terms(TODAY), "card:new": Terms(TODAY + timedelta(days=30))})
+    paid = {"card:old": D(100), "card:new": D(50)}
+    _, returned = wallet.refund(D("50.01"), paid)
+    assert returned == {"card:new": D(50), "card:old": D("0.01")}
 
 
 def test_sms_and_synthetic_tests_are_never_paid_by_voucher() -> None:

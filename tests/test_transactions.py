@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import CoordinatorLoadInProgressError, KafkaError, MessageSizeTooLargeError, ProducerFenced
@@ -17,7 +17,7 @@ from faust.types import TP
 from tenacity import stop_after_attempt
 
 from agents import kafka
-from agents.batching import Batch, batches, submit
+from agents.batching import Batch, Send, batches, submit
 from agents.drawdown import DrawdownStage
 from agents.hanging import hanging
 from agents.kafka import admin, all_records, committed_offsets, newest_values, records_at
@@ -224,6 +224,7 @@ async def test_an_offset_of_a_ledger_that_kafka_lost_is_put_right(meter: Meter) 
         commit = await stage.collect()
         assert commit is not None
         await one.commit(commit)
+    await settled(settings)
     for committed, said in ((1, [None]), (0, [1, None])):
         again = DrawdownStage(settings, 0, CATALOG)
         await again.open(committed)
@@ -259,8 +260,19 @@ async def hang(settings: Settings, topic: str) -> None:
             await asyncio.sleep(0.1)
 
 
-@pytest.mark.parametrize("decides", [True, False])
-async def test_a_transaction_that_kafka_left_without_its_marks_is_ended(meter: Meter, decides: bool) -> None:
+async def no_position() -> int:
+    """Readers see none."""
+    return 0
+
+
+@pytest.mark.parametrize(
+    ("decides", "marked", "included"),
+    [(True, 0, False), (True, 9, True), (False, 0, True)],
+    ids=["all hang", "its offset has its mark", "its deciding record has its mark"],
+)
+async def test_a_transaction_that_kafka_left_without_its_marks_is_ended(
+    meter: Meter, decides: bool, marked: int, included: bool
+) -> None:
     """It is done again if the record hangs too that says that it is included, and then what hangs must never be seen; else it must be.
 
     Chaos, seeds 16 and 25: the next commit made it visible, so dead letters and alerts were said twice.
@@ -270,13 +282,102 @@ async def test_a_transaction_that_kafka_left_without_its_marks_is_ended(meter: M
     changelog, alerts = (settings.topic_prefix + name for name in ("ledger-changelog", "alerts"))
     topic = changelog if decides else alerts
     await hang(settings, topic)
-    following = Transactor(settings, source, Writes((changelog, alerts), TopicPartition(changelog, 0)))
+    if marked:
+        async with AIOKafkaConsumer(bootstrap_servers=settings.kafka, group_id=settings.group) as consumer:
+            consumer.assign([source])
+            await consumer.commit({source: marked})
+    following = Transactor(settings, source, Writes((changelog, alerts), TopicPartition(changelog, 0), no_position))
     await following.start()
-    await following.commit(Commit([(topic, 0, b"k", b"again")], 1))
+    await following.commit(Commit([(changelog, 0, b"k", b"again"), (alerts, 0, b"k", b"again")], marked + 1))
     await following.stop()
     await settled(settings)
-    values = [record.value async for records in all_records(settings, topic, 0) for record in records]
-    assert values == ([b"again"] if decides else [b"hung", b"again"])
+    assert await values_of(settings, topic) == ([b"hung", b"again"] if included else [b"again"])
+
+
+async def values_of(settings: Settings, topic: str) -> list[bytes | None]:
+    """What readers see in the topic's first partition."""
+    return [record.value async for records in all_records(settings, topic, 0) for record in records]
+
+
+async def test_what_hangs_of_ones_own_is_ended_when_kafka_was_away(meter: Meter) -> None:
+    """A worker that outlives Kafka's restart: readers waited before what hung until something else was written there, maybe for days."""
+    settings = meter.settings
+    changelog, alerts = (settings.topic_prefix + name for name in ("ledger-changelog", "alerts"))
+    source = TopicPartition(settings.topic_prefix + "account-events", 0)
+    one = Transactor(settings, source, Writes((changelog, alerts), TopicPartition(changelog, 0), no_position))
+    await one.start()
+
+    async def left() -> bool:
+        await one._producer.begin_transaction()
+        await sent(one, Commit([(changelog, 0, b"k", b"1")], 1))
+        one._producer._txn_manager._txn_partitions.add(TopicPartition(alerts, 0))
+        try:
+            await sent(one, Commit([(alerts, 0, b"k", b"hung")], 1))
+        except KafkaError:
+            await one._producer.abort_transaction()
+            return False
+        await one._producer.commit_transaction()
+        return True
+
+    async with unverified(settings), asyncio.timeout(60):
+        while not await left():  # noqa: ASYNC110  # Kafka does not heed its new configuration at once
+            await asyncio.sleep(0.1)
+    await one.settle()
+    assert await one._hanging() == {TopicPartition(alerts, 0)}, "the connections held, so nobody looked"
+    for connection in one._producer.client._conns.values():
+        connection.close()
+    await one.settle()
+    async with asyncio.timeout(60):
+        while await one._hanging():  # noqa: ASYNC110  # Kafka answers before it has written the marks
+            await asyncio.sleep(0.1)
+    await one.commit(Commit([(changelog, 0, b"k", b"2")], 2))
+    await one.stop()
+    await settled(settings)
+    assert await values_of(settings, alerts) == [b"hung"]
+
+
+async def test_a_zombie_does_not_end_what_its_successor_has_open(meter: Meter) -> None:
+    """It has the same producer id, so its transaction looks like one of ours that hangs."""
+    settings = meter.settings
+    changelog = settings.topic_prefix + "ledger-changelog"
+    source = TopicPartition(settings.topic_prefix + "account-events", 0)
+    zombie = Transactor(settings, source, Writes((changelog,), TopicPartition(changelog, 0), no_position))
+    await zombie.start()
+    async with owner(settings) as living:
+        await living._producer.begin_transaction()
+        await sent(living, commit_of(settings, b"open", 5))
+        for connection in zombie._producer.client._conns.values():
+            connection.close()
+        with pytest.raises(ProducerFenced):
+            await zombie.settle()
+        await living._producer.commit_transaction()
+    with suppress(KafkaError):
+        await zombie.stop()
+    assert await settled(settings) == ({b"open"}, None)
+
+
+async def test_kafka_has_the_deciding_record_before_any_other(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else others could hang of a transaction that was aborted before it was sent, and would be taken for included."""
+    settings = meter.settings
+    changelog, alerts = (settings.topic_prefix + name for name in ("ledger-changelog", "alerts"))
+    source = TopicPartition(settings.topic_prefix + "account-events", 0)
+    one = Transactor(settings, source, Writes((changelog, alerts), TopicPartition(changelog, 0), no_position))
+    futures: list[asyncio.Future[object]] = []
+    known: list[tuple[str, bool]] = []
+
+    async def watched(producer: AIOKafkaProducer, batch: Batch) -> asyncio.Future[object]:
+        known.append((batch.topic, bool(futures) and futures[0].done()))
+        futures.append(await submit(producer, batch))
+        return futures[-1]
+
+    monkeypatch.setattr("agents.transactions.submit", watched)
+    await one.start()
+    sends: list[Send] = [(topic, 0, b"k", b"v") for topic in (changelog, alerts, changelog)]
+    await one.commit(Commit(sends, 1))
+    assert known == [(changelog, False), (alerts, True), (changelog, True)]
+    with pytest.raises(LawBroken, match="the deciding record is the first of a commit"):
+        await one.commit(Commit(sends[1:], 2))
+    await one.stop()
 
 
 @pytest.mark.parametrize("unknown", [None, -1], ids=["partition", "leader"])
