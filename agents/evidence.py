@@ -49,7 +49,8 @@ WHERE account = {account:String} ORDER BY log_offset
 """
 
 #: The first event of an identity in the order of the log counts, whatever day it claims. A later one with other content is a
-#: conflict. What routing refused as late was routed before, if it is here. What is known and stands at a place of the usage topic that the log had passed, was routed again: it is no event.
+#: conflict. What is known and stands at a place of the usage topic that the log had passed, was routed again: it is no event.
+#: What the ledger refused as late is left out; what routing refused as late, and is here, had been routed before.
 _GAINS = """
 WITH
     events AS (

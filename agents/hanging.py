@@ -1,7 +1,8 @@
 """Transactions that Kafka has completed without their marks (ARCHITECTURE.md, decision 3).
 
 Their records hang: readers wait before them, and the next commit of the same producer makes them visible, after what they held was done again.
-Kafka shows them (`DescribeProducers`, KIP-664): after a producer's start nothing of its own is under way, so what is open hangs.
+Kafka shows them (`DescribeProducers`, KIP-664): between two transactions of a producer nothing of its own is under way, so what is open hangs, or its
+marks are about to come.
 """
 
 from __future__ import annotations

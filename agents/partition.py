@@ -44,7 +44,7 @@ class Stage(Protocol):
     """What one source partition's records become."""
 
     interval: float
-    writes: Writes | None
+    writes: Writes
 
     @property
     def full(self) -> bool:

@@ -136,10 +136,9 @@ class UsageInlet(Inlet):
 
     def __init__(self, settings: Settings, topic: str, partition: int, router: Router, registry: Registry) -> None:
         super().__init__(settings, topic, partition)
-        topics = (ACCOUNT_EVENTS, DEAD_LETTERS, ROUTED)
         deciding = TopicPartition(settings.topic_prefix + ROUTED.name, partition)
         until = partial(visible_position, settings, partition)
-        self.writes = Writes(tuple(settings.topic_prefix + t.name for t in topics), deciding, until)
+        self.writes = Writes((*self.writes.topics, deciding.topic), deciding, until)
         self._router = router
         self._registry = registry
         self._rows: list[Rows] = []

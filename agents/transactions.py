@@ -56,12 +56,11 @@ class Writes(NamedTuple):
 class Transactor:
     """The transactional producer of one source partition."""
 
-    def __init__(self, settings: Settings, source: TopicPartition, writes: Writes | None = None) -> None:
+    def __init__(self, settings: Settings, source: TopicPartition, writes: Writes) -> None:
         self.source = source
         self._settings, self._writes = settings, writes
         #: Whether our last transaction was aborted; and the connections to Kafka before it.
         self._again, self._connections = False, list[Any]()
-        self._group = settings.group
         self._producer = AIOKafkaProducer(
             bootstrap_servers=settings.kafka,
             transactional_id=f"{settings.group}-{source.topic}-{source.partition}",
@@ -99,8 +98,6 @@ class Transactor:
         return [connection for connection in connections if connection.connected()]
 
     async def _hanging(self) -> set[TopicPartition]:
-        if self._writes is None:
-            return set()
         producer = self._producer
         places = [
             TopicPartition(topic, n) for topic in self._writes.topics for n in await producer.partitions_for(topic)
@@ -109,10 +106,10 @@ class Transactor:
 
     async def _is_again(self, found: set[TopicPartition]) -> bool:
         """Whether it was not included, and is done again: neither the deciding record nor the group's offset has its mark."""
-        if self._writes is None or self._writes.until is None or self._writes.deciding not in found:
+        if self._writes.until is None or self._writes.deciding not in found:
             return False
         source = self.source.topic, self.source.partition
-        offsets = await committed_offsets(self._settings, self._group, [source])
+        offsets = await committed_offsets(self._settings, self._settings.group, [source])
         return offsets.get(source, 0) <= await self._writes.until()
 
     async def _end(self, found: set[TopicPartition], *, again: bool) -> None:
@@ -131,7 +128,7 @@ class Transactor:
         """A transaction that changes nothing, so that Kafka keeps this producer."""
         producer = self._producer
         await producer.begin_transaction()
-        await producer.send_offsets_to_transaction({self.source: 0}, self._group)
+        await producer.send_offsets_to_transaction({self.source: 0}, self._settings.group)
         await producer.abort_transaction()
 
     async def stop(self) -> None:
@@ -146,7 +143,7 @@ class Transactor:
         await producer.begin_transaction()
         sent: list[asyncio.Future[object]] = []
         try:
-            if self._writes is not None and self._writes.deciding is not None:
+            if self._writes.deciding is not None:
                 first = commit.sends[0]
                 ensure(first[:2] == self._writes.deciding, "the deciding record is the first of a commit", first[:2])
                 # Kafka has it before any other: if one of these hangs and it does not, it has its mark.
@@ -155,7 +152,7 @@ class Transactor:
             async for batch in batches(producer, sends):
                 sent.append(await submit(producer, batch))  # noqa: PERF401  # known also when a later one is refused
             # The client commits also when Kafka has refused a record: nothing may be committed before all are accepted.
-            offset = producer.send_offsets_to_transaction({self.source: commit.next_offset}, self._group)
+            offset = producer.send_offsets_to_transaction({self.source: commit.next_offset}, self._settings.group)
             await asyncio.gather(offset, *sent)
         except IllegalOperation:
             # The transaction failed while this was on its way to it; why, say the records that were there before.

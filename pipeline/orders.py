@@ -124,7 +124,7 @@ def _existing_plan(
     if old is None or plan.price <= old.price:
         result.fault("not_an_upgrade", f"$.plan: {plan.key!r} is no larger plan than {found.plan!r}")
         return found
-    days = (found.expires - max(order.effective, found.effective)).days + 1
+    days = (found.expires - _begin(found, order)).days + 1
     difference = plan.price * old.term_days - old.price * plan.term_days
     result.price += difference * days / Decimal(plan.term_days * old.term_days)
     upgraded = structs.replace(found, plan=plan.key, quotas=dict(plan.quotas), price=plan.price)
@@ -152,8 +152,13 @@ def succeed(account: Account, old: Package, new: Package, name: str, command: Or
     return [
         _ended(old, command.effective),
         *(structs.replace(p, belongs_to=name) for p in attached),
-        structs.replace(new, package=name, effective=max(old.effective, command.effective), order=command.id),
+        structs.replace(new, package=name, effective=_begin(old, command), order=command.id),
     ]
+
+
+def _begin(package: Package, command: Order | Amendment) -> date:
+    """The first day of the package on which the command holds."""
+    return max(package.effective, command.effective)
 
 
 def _ended(package: Package, effective: date) -> Package:
@@ -179,7 +184,7 @@ def _add_traffic(catalog: Catalog, account: Account, order: Order, base: Package
         _check_currency(account, item, result)
         if base is None:
             continue
-        effective = max(order.effective, base.effective)
+        effective = _begin(base, order)
         price = item.price_of(multiples) * ((base.expires - effective).days + 1)
         result.price += price
         result.packages.append(

@@ -26,7 +26,7 @@ from agents.local.processes import free_port
 from agents.local.services import Services
 from agents.partition import Partition
 from agents.settings import Settings
-from agents.transactions import Transactor
+from agents.transactions import Transactor, Writes
 from conftest import Meter, stopped
 from pipeline.records import Record, Records
 from schemas.topics import ACCOUNT_EVENTS, ALERT_RULES, PACKAGES, USAGE, WORKSPACES
@@ -359,7 +359,7 @@ def test_outages_and_a_fenced_producer_page_nobody(meter: Meter) -> None:
 
 async def fence(settings: Settings, source: TopicPartition) -> None:
     """Be the newer owner for a moment."""
-    transactor = Transactor(settings, source)
+    transactor = Transactor(settings, source, Writes(()))
     await transactor.start()
     await transactor.stop()
 

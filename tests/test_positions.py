@@ -16,7 +16,7 @@ from agents.positions import routed_until
 from agents.registry import Registry
 from agents.route import UsageInlet, limits_of
 from agents.settings import Settings
-from agents.transactions import Transactor
+from agents.transactions import Transactor, Writes
 from conftest import Meter
 from driver import CATALOG
 from pipeline.law import LawBroken
@@ -33,7 +33,7 @@ async def work(settings: Settings, offsets: list[int]) -> int:
     """A new owner of the first usage partition takes what comes from where it goes on; it commits, and says where that was."""
     usage, router = settings.topic_prefix + "usage", Router(CATALOG, limits_of(settings))
     inlet = UsageInlet(settings, usage, 0, router, Registry(settings, router))
-    transactor = Transactor(settings, TopicPartition(usage, 0))
+    transactor = Transactor(settings, TopicPartition(usage, 0), Writes(()))
     await transactor.start()
     at = (await committed_offsets(settings, settings.group, [(usage, 0)])).get((usage, 0), 0)
     await inlet.open(at)

@@ -37,6 +37,8 @@ from schemas.topics import MESSAGE_BYTES_MAX, TOPICS
 from schemas.wire import WorkspaceBinding
 
 SENDS = 3
+#: What hangs is not looked for.
+NOTHING = Writes(())
 #: `UNSTABLE_OFFSET_COMMIT`.
 UNSTABLE = 88
 
@@ -47,9 +49,9 @@ def commit_of(settings: Settings, value: bytes, next_offset: int) -> Commit:
 
 
 @asynccontextmanager
-async def owner(settings: Settings) -> AsyncIterator[Transactor]:
+async def owner(settings: Settings, writes: Writes = NOTHING) -> AsyncIterator[Transactor]:
     """An owner of the same source partition; the newest fences the ones before."""
-    transactor = Transactor(settings, TopicPartition(settings.topic_prefix + "account-events", 0))
+    transactor = Transactor(settings, TopicPartition(settings.topic_prefix + "account-events", 0), writes)
     await transactor.start()
     try:
         yield transactor
@@ -104,9 +106,9 @@ async def sent(one: Transactor, commit: Commit) -> None:
 
 
 @asynccontextmanager
-async def owner_lost(settings: Settings) -> AsyncIterator[Transactor]:
+async def owner_lost(settings: Settings, writes: Writes = NOTHING) -> AsyncIterator[Transactor]:
     """An owner whose end is not orderly: what it left open stays open."""
-    transactor = Transactor(settings, TopicPartition(settings.topic_prefix + "account-events", 0))
+    transactor = Transactor(settings, TopicPartition(settings.topic_prefix + "account-events", 0), writes)
     await transactor.start()
     yield transactor
     with suppress(KafkaError):
@@ -115,7 +117,7 @@ async def owner_lost(settings: Settings) -> AsyncIterator[Transactor]:
 
 @asynccontextmanager
 async def unverified(settings: Settings) -> AsyncIterator[None]:
-    """Kafka takes an offset for a transaction that does not know of it."""
+    """Kafka takes records and offsets for a transaction that does not know of them."""
     async with admin(settings) as client:
 
         async def put(configs: dict[str, str]) -> None:
@@ -123,24 +125,45 @@ async def unverified(settings: Settings) -> AsyncIterator[None]:
 
         await put({"transaction.partition.verification.enable": "false"})
         try:
+            async with asyncio.timeout(60):
+                while not await is_heeded(settings):  # noqa: ASYNC110  # not at once
+                    await asyncio.sleep(0.1)
             yield
         finally:
             await put({})
 
 
-async def orphan(settings: Settings) -> bool:
-    """Commit a transaction that does not know of its offset; False if Kafka refused the offset."""
-    async with owner_lost(settings) as one:
+async def is_heeded(settings: Settings) -> bool:
+    """Whether Kafka takes such a record; tried where nobody looks, by a producer of its own: the order of one that was refused is broken."""
+    probe = Transactor(settings, TopicPartition(settings.topic_prefix + "usage", 0), NOTHING)
+    await probe.start()
+    try:
+        await probe._producer.begin_transaction()
+        await slip(probe, settings.topic_prefix + "quota-status")
+    except KafkaError:
+        return False
+    finally:
+        with suppress(KafkaError):
+            await probe.stop()
+    return True
+
+
+async def slip(one: Transactor, topic: str) -> None:
+    """A record into the topic's first partition, of which the open transaction does not know."""
+    # So that the client does not say it to the transaction.
+    one._producer._txn_manager._txn_partitions.add(TopicPartition(topic, 0))
+    await sent(one, Commit([(topic, 0, b"k", b"hung")], 9))
+
+
+async def orphan(settings: Settings) -> None:
+    """Commit a transaction that does not know of its offset."""
+    async with unverified(settings), owner_lost(settings) as one:
         await one._producer.begin_transaction()
         await sent(one, commit_of(settings, b"1", 9))
         # So that the client does not say it to the transaction.
         one._producer._txn_manager.consumer_group_added(settings.group)
-        try:
-            await one._producer.send_offsets_to_transaction({one.source: 9}, settings.group)
-        except KafkaError:
-            return False
+        await one._producer.send_offsets_to_transaction({one.source: 9}, settings.group)
         await one._producer.commit_transaction()
-        return True
 
 
 async def test_an_offset_whose_end_the_group_never_heard_of_is_freed_by_the_next_owner(
@@ -148,9 +171,7 @@ async def test_an_offset_whose_end_the_group_never_heard_of_is_freed_by_the_next
 ) -> None:
     """As after a broker that was stopped amid a commit: the records are there, the offset is pending for ever."""
     settings = meter.settings
-    async with unverified(settings), asyncio.timeout(60):
-        while not await orphan(settings):  # noqa: ASYNC110  # Kafka does not heed its new configuration at once
-            await asyncio.sleep(0.1)
+    await orphan(settings)
     with monkeypatch.context() as patch:
         patch.setattr(kafka, "_complete", kafka._complete.retry_with(stop=stop_after_attempt(1)))  # type: ignore[attr-defined]
         with pytest.raises(OffsetsUnstable):
@@ -243,26 +264,20 @@ async def test_a_zombie_is_refused(meter: Meter) -> None:
 
 async def hang(settings: Settings, topic: str) -> None:
     """Leave records in the topic's first partition whose transaction Kafka has completed without a mark there."""
-
-    async def left() -> bool:
-        async with owner_lost(settings) as one:
-            await one._producer.begin_transaction()
-            # So that the client does not say it to the transaction.
-            one._producer._txn_manager._txn_partitions.add(TopicPartition(topic, 0))
-            try:
-                await sent(one, Commit([(topic, 0, b"hung", b"hung")], 9))
-            except KafkaError:
-                return False
-            return True
-
-    async with unverified(settings), asyncio.timeout(60):
-        while not await left():  # noqa: ASYNC110  # Kafka does not heed its new configuration at once
-            await asyncio.sleep(0.1)
+    async with unverified(settings), owner_lost(settings) as one:
+        await one._producer.begin_transaction()
+        await slip(one, topic)
 
 
 async def no_position() -> int:
     """Readers see none."""
     return 0
+
+
+def like_a_ledger(settings: Settings) -> tuple[str, str, Writes]:
+    """Changelog, alerts, and an owner's writes to both, of which the changelog decides."""
+    changelog, alerts = (settings.topic_prefix + name for name in ("ledger-changelog", "alerts"))
+    return changelog, alerts, Writes((changelog, alerts), TopicPartition(changelog, 0), no_position)
 
 
 @pytest.mark.parametrize(
@@ -279,17 +294,18 @@ async def test_a_transaction_that_kafka_left_without_its_marks_is_ended(
     """
     settings = meter.settings
     source = TopicPartition(settings.topic_prefix + "account-events", 0)
-    changelog, alerts = (settings.topic_prefix + name for name in ("ledger-changelog", "alerts"))
+    changelog, alerts, writes = like_a_ledger(settings)
     topic = changelog if decides else alerts
     await hang(settings, topic)
     if marked:
-        async with AIOKafkaConsumer(bootstrap_servers=settings.kafka, group_id=settings.group) as consumer:
+        # Else its end commits its own position, which is 0 if it asked before the commit.
+        async with AIOKafkaConsumer(
+            bootstrap_servers=settings.kafka, group_id=settings.group, enable_auto_commit=False
+        ) as consumer:
             consumer.assign([source])
             await consumer.commit({source: marked})
-    following = Transactor(settings, source, Writes((changelog, alerts), TopicPartition(changelog, 0), no_position))
-    await following.start()
-    await following.commit(Commit([(changelog, 0, b"k", b"again"), (alerts, 0, b"k", b"again")], marked + 1))
-    await following.stop()
+    async with owner(settings, writes) as following:
+        await following.commit(Commit([(changelog, 0, b"k", b"again"), (alerts, 0, b"k", b"again")], marked + 1))
     await settled(settings)
     assert await values_of(settings, topic) == ([b"hung", b"again"] if included else [b"again"])
 
@@ -302,66 +318,54 @@ async def values_of(settings: Settings, topic: str) -> list[bytes | None]:
 async def test_what_hangs_of_ones_own_is_ended_when_kafka_was_away(meter: Meter) -> None:
     """A worker that outlives Kafka's restart: readers waited before what hung until something else was written there, maybe for days."""
     settings = meter.settings
-    changelog, alerts = (settings.topic_prefix + name for name in ("ledger-changelog", "alerts"))
-    source = TopicPartition(settings.topic_prefix + "account-events", 0)
-    one = Transactor(settings, source, Writes((changelog, alerts), TopicPartition(changelog, 0), no_position))
-    await one.start()
-
-    async def left() -> bool:
+    changelog, alerts, writes = like_a_ledger(settings)
+    async with unverified(settings), owner(settings, writes) as one:
         await one._producer.begin_transaction()
         await sent(one, Commit([(changelog, 0, b"k", b"1")], 1))
-        one._producer._txn_manager._txn_partitions.add(TopicPartition(alerts, 0))
-        try:
-            await sent(one, Commit([(alerts, 0, b"k", b"hung")], 1))
-        except KafkaError:
-            await one._producer.abort_transaction()
-            return False
+        await slip(one, alerts)
         await one._producer.commit_transaction()
-        return True
-
-    async with unverified(settings), asyncio.timeout(60):
-        while not await left():  # noqa: ASYNC110  # Kafka does not heed its new configuration at once
-            await asyncio.sleep(0.1)
-    await one.settle()
-    assert await one._hanging() == {TopicPartition(alerts, 0)}, "the connections held, so nobody looked"
-    for connection in one._producer.client._conns.values():
-        connection.close()
-    await one.settle()
-    async with asyncio.timeout(60):
-        while await one._hanging():  # noqa: ASYNC110  # Kafka answers before it has written the marks
-            await asyncio.sleep(0.1)
-    await one.commit(Commit([(changelog, 0, b"k", b"2")], 2))
-    await one.stop()
+        await marked(one, {TopicPartition(alerts, 0)})
+        await one.settle()
+        assert await one._hanging() == {TopicPartition(alerts, 0)}, "the connections held, so nobody looked"
+        disconnect(one)
+        await one.settle()
+        await marked(one, set())
+        await one.commit(Commit([(changelog, 0, b"k", b"2")], 2))
     await settled(settings)
     assert await values_of(settings, alerts) == [b"hung"]
+
+
+async def marked(one: Transactor, left: set[TopicPartition]) -> None:
+    """Wait until nothing but these hangs: Kafka answers before it has written the marks."""
+    async with asyncio.timeout(60):
+        while await one._hanging() != left:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
+
+
+def disconnect(one: Transactor) -> None:
+    """As when Kafka goes away."""
+    for connection in one._producer.client._conns.values():
+        connection.close()
 
 
 async def test_a_zombie_does_not_end_what_its_successor_has_open(meter: Meter) -> None:
     """It has the same producer id, so its transaction looks like one of ours that hangs."""
     settings = meter.settings
-    changelog = settings.topic_prefix + "ledger-changelog"
-    source = TopicPartition(settings.topic_prefix + "account-events", 0)
-    zombie = Transactor(settings, source, Writes((changelog,), TopicPartition(changelog, 0), no_position))
-    await zombie.start()
-    async with owner(settings) as living:
+    *_, writes = like_a_ledger(settings)
+    async with owner_lost(settings, writes) as zombie, owner(settings) as living:
         await living._producer.begin_transaction()
         await sent(living, commit_of(settings, b"open", 5))
-        for connection in zombie._producer.client._conns.values():
-            connection.close()
+        disconnect(zombie)
         with pytest.raises(ProducerFenced):
             await zombie.settle()
         await living._producer.commit_transaction()
-    with suppress(KafkaError):
-        await zombie.stop()
     assert await settled(settings) == ({b"open"}, None)
 
 
 async def test_kafka_has_the_deciding_record_before_any_other(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else others could hang of a transaction that was aborted before it was sent, and would be taken for included."""
     settings = meter.settings
-    changelog, alerts = (settings.topic_prefix + name for name in ("ledger-changelog", "alerts"))
-    source = TopicPartition(settings.topic_prefix + "account-events", 0)
-    one = Transactor(settings, source, Writes((changelog, alerts), TopicPartition(changelog, 0), no_position))
+    changelog, alerts, writes = like_a_ledger(settings)
     futures: list[asyncio.Future[object]] = []
     known: list[tuple[str, bool]] = []
 
@@ -371,13 +375,12 @@ async def test_kafka_has_the_deciding_record_before_any_other(meter: Meter, monk
         return futures[-1]
 
     monkeypatch.setattr("agents.transactions.submit", watched)
-    await one.start()
     sends: list[Send] = [(topic, 0, b"k", b"v") for topic in (changelog, alerts, changelog)]
-    await one.commit(Commit(sends, 1))
-    assert known == [(changelog, False), (alerts, True), (changelog, True)]
-    with pytest.raises(LawBroken, match="the deciding record is the first of a commit"):
-        await one.commit(Commit(sends[1:], 2))
-    await one.stop()
+    async with owner(settings, writes) as one:
+        await one.commit(Commit(sends, 1))
+        assert known == [(changelog, False), (alerts, True), (changelog, True)]
+        with pytest.raises(LawBroken, match="the deciding record is the first of a commit"):
+            await one.commit(Commit(sends[1:], 2))
 
 
 @pytest.mark.parametrize("unknown", [None, -1], ids=["partition", "leader"])
@@ -447,7 +450,7 @@ class Scripted:
     """A stage whose commits are given; it stands for ours, not for Kafka."""
 
     interval = 0.05
-    writes = None
+    writes = NOTHING
     full = False
     next_offset = 0
 

@@ -86,8 +86,8 @@ def recall(directory: Path) -> dict[str, float]:
     del text
     memory, started = DuplicateMemory(), monotonic()
     pieces = Pieces(memory)
-    for key in sorted(entries, key=parts_of):
-        pieces.load(parts_of(key)[1], key, entries[key])
+    for (_, day, *_), key in sorted((parts_of(key), key) for key in entries):
+        pieces.load(day, key, entries[key])
     seconds = monotonic() - started
     return {"seconds": seconds, "pieces": len(where), "identities": len(memory), "peak_mb": _peak() / 1e6}
 
