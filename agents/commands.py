@@ -111,6 +111,7 @@ def run(settings: Settings, command: Command, expected: Iterable[Fault] = ()) ->
 def account_of(documents: AccountDocuments) -> Account:
     """The account as its documents show it, to quote a price; its wallet is known to the ledger alone."""
     account = Account(documents.account)
-    account.bindings.update(documents.bindings)
+    for binding in documents.bindings.values():
+        account.put_binding(binding)
     account.packages.update(documents.packages)
     return account

@@ -29,8 +29,7 @@ _LEDGER = {
 }
 _OF_DAY = " WHERE account = {account:String} AND day = {day:Date}"
 _STATEMENT = """
-SELECT revision, amount, lines, version FROM statements FINAL
-WHERE account = {account:String} AND day = {day:Date} ORDER BY revision DESC LIMIT 1
+SELECT revision, amount, lines, version FROM statements_newest WHERE account = {account:String} AND day = {day:Date}
 """
 
 _CORRECTIONS = """

@@ -6,7 +6,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 from decimal import Decimal
-from hashlib import blake2b
 from sys import intern
 
 from msgspec import Struct, field
@@ -121,6 +120,8 @@ class Account(Struct):
     account: str
     version: int = -1
     bindings: dict[str, WorkspaceBinding] = {}
+    #: The workspace whose binding is the newest: it says the account's time zone, currency and site.
+    newest: str = ""
     #: Workspace -> (day, plan): before that day it had that plan; ascending. From the last one on the binding's plan holds.
     past_plans: dict[str, list[tuple[date, WorkspacePlan]]] = {}
     packages: dict[str, Package] = {}
@@ -135,9 +136,11 @@ class Account(Struct):
     wallet_dirty: bool = False
     #: By id; they leave with their day.
     corrections: dict[str, Correction] = {}
-    #: What changed since the last checkpoint: bindings or packages, which days, and which corrections are new.
-    dirty: bool = False
+    #: What changed since the last checkpoint: state entries by kind and name, which days, and which corrections are new.
+    changed: list[tuple[str, ...]] = []
     dirty_days: set[date] = set()
+    #: (day, meter) that changed since alerts were decided, in order.
+    undecided: dict[tuple[date, str], None] = {}
     #: Alerts that were decided since the last checkpoint.
     fired: list[Fired] = []
     new_corrections: list[Correction] = []
@@ -149,22 +152,27 @@ class Account(Struct):
     @property
     def time_zone(self) -> str:
         """The account's time zone: bindings agree on it; without any binding, UTC."""
-        return next((b.time_zone for b in reversed(self.bindings.values())), "UTC")
+        return self.bindings[self.newest].time_zone if self.bindings else "UTC"
 
     @property
     def currency(self) -> str:
         """The account's currency."""
-        return next((b.currency for b in reversed(self.bindings.values())), "CNY")
+        return self.bindings[self.newest].currency if self.bindings else "CNY"
 
     @property
     def site(self) -> str:
         """The account's site: it chooses the price list."""
-        return next((b.site for b in reversed(self.bindings.values())), "cn")
+        return self.bindings[self.newest].site if self.bindings else "cn"
 
     @property
     def prices(self) -> tuple[str, str]:
         """Site and currency."""
         return self.site, self.currency
+
+    @property
+    def packages_by_name(self) -> list[Package]:
+        """The packages in an order that a restored state has, too."""
+        return [package for _, package in sorted(self.packages.items())]
 
     def effective(self, day: date, meter: str) -> list[Package]:
         """The packages of the day's waterfall, in draw-down order; cached until a package changes."""
@@ -200,10 +208,13 @@ class Account(Struct):
         self.past_plans.pop(name, None)
         if past:
             self.past_plans[name] = past
-        self.bindings.pop(name, None)
-        self.bindings[name] = binding
+        self.put_binding(binding)
+        self.changed += [("account",), ("binding", name)]
+
+    def put_binding(self, binding: WorkspaceBinding) -> None:
+        """Add or replace a binding; it is the newest."""
+        self.bindings[binding.workspace], self.newest = binding, binding.workspace
         self._free.clear()
-        self.dirty = True
 
     def put_package(self, package: Package) -> None:
         """Add or replace a package."""
@@ -253,6 +264,7 @@ class Account(Struct):
         if meter not in ledger.dirty_meters:
             ledger.dirty_meters.append(meter)
         self.dirty_days.add(day)
+        self.undecided[day, meter] = None
         return ledger
 
 
@@ -275,15 +287,3 @@ def _check_account(
     ensure(
         covered + over == listed, "law 1: covered + overage = converted demand of the account", covered, over, listed
     )
-
-
-def digest_of(accounts: Mapping[str, Account]) -> str:
-    """A digest of all totals and packages; their order of arrival is not in it."""
-    state = blake2b(digest_size=16)
-    for name, account in sorted(accounts.items()):
-        for when, day in sorted(account.days.items()):
-            for series in sorted(day.order, key=lambda s: s.key):
-                state.update(f"{name}\0{when}\0{series.key}\0{series.total}\n".encode())
-        for package in sorted(account.packages.values(), key=lambda p: p.package):
-            state.update(f"{name}\0{package}\n".encode())
-    return state.hexdigest()

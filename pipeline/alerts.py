@@ -18,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from hashlib import blake2b
+from itertools import groupby
+from operator import itemgetter
 
 from pipeline.account import Account, Drawn
 from pipeline.alarms import AlarmKey, Fired
@@ -32,11 +34,11 @@ _DEFAULTS = AlertRules("")
 
 
 def decide_all(catalog: Catalog, account: Account) -> None:
-    """Decide whatever may have changed: called before and after an event that is not usage."""
-    for when in sorted(account.dirty_days):
+    """Decide whatever has changed: called before and after an event that is not usage."""
+    for when, changed in groupby(sorted(account.undecided), itemgetter(0)):
         if is_watched(account, when):
-            meters = sorted(account.days[when].dirty_meters)
-            decide(catalog, account, when, {meter: account.draw(catalog, when, meter) for meter in meters})
+            decide(catalog, account, when, {meter: account.draw(catalog, when, meter) for _, meter in changed})
+    account.undecided.clear()
 
 
 def decide(catalog: Catalog, account: Account, when: date, drawn: Mapping[str, Drawn]) -> None:
@@ -69,7 +71,7 @@ def is_watched(account: Account, when: date) -> bool:
 
 
 def reconsider(catalog: Catalog, account: Account) -> None:
-    """Rules or prices changed: every meter of every watched day is decided anew."""
+    """Rules changed: every meter of every watched day is decided anew."""
     for when, day in list(account.days.items()):
         if is_watched(account, when):
             for meter in day.by_meter.keys() | day.published.keys():

@@ -56,7 +56,7 @@ def execute(catalog: Catalog, account: Account, command: Command) -> Executed:
     digest = _digest(command)
     known = account.commands.get(command.id)
     if known == digest:
-        return Executed(_outcome(account, command, (), [p for p in account.packages.values() if p.order == command.id]))
+        return Executed(_outcome(account, command, (), [p for p in account.packages_by_name if p.order == command.id]))
     faults: list[Fault] = []
     postings: dict[str, Decimal] = {}
     packages: list[Package] = []

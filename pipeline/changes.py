@@ -16,12 +16,12 @@ from pipeline.law import ensure
 from pipeline.outputs import Output
 from pipeline.packages import is_echo, put_package
 from pipeline.routing import SINGLE
-from pipeline.settlement import Calendar, state_day
+from pipeline.settlement import Calendar, records_of, state_day
 from schemas.billing import Amendment, ArrearsDue, Funded, Order, Transaction, WalletStatus
 from schemas.catalog import Catalog
 from schemas.log import AccountEvent, AlertRulesChanged, Bound, Correction, DaySettled, PackageChanged
 from schemas.reasons import Reason
-from schemas.topics import ORDERS, PACKAGES, STATEMENTS, WALLET_TRANSACTIONS, WALLETS
+from schemas.topics import ORDERS, PACKAGES, WALLET_TRANSACTIONS, WALLETS
 from schemas.wire import Package
 
 
@@ -66,7 +66,7 @@ class Changes:
                 self._correct(account, event, offset, floor)
             case AlertRulesChanged():
                 account.rules = event.rules
-                account.dirty = True
+                account.changed.append(("account",))
                 reconsider(self._catalog, account)
             case _:
                 ensure(False, "every account event is of a known kind", offset)
@@ -82,8 +82,6 @@ class Changes:
         account.bind(binding, None if event.at is None else day_of(to_micros(event.at), binding.time_zone))
         if account.time_zone != zone:
             self.calendar.moved(account)
-        if old is not None and old != binding:
-            reconsider(self._catalog, account)
 
     def _reprice(self, account: Account, workspace: str | None) -> None:
         """The plan of the workspace, or the prices of all, are about to change: what was used may cost something else."""
@@ -96,7 +94,7 @@ class Changes:
     def _settle(self, account: Account, event: DaySettled) -> None:
         statement = state_day(self._catalog, account, event)
         if statement is not None:
-            self._said.outputs.append((STATEMENTS, f"{account.account}/{event.day}", statement))
+            self._said.outputs += records_of(statement)
             self._money(account, deduct(self._catalog, account, statement))
         self.calendar.folded(event)
 

@@ -1,8 +1,8 @@
 """State entries: how the ledger is kept in the compacted changelog, as (key, value) pairs.
 
 A checkpoint writes only the entries that changed. Keys are JSON arrays whose first element is the kind:
-`["position"]`, `["account", a]`, `["wallet", a]`, `["passed", a]`, `["correction", a, day, id]`, `["day", a, day]`, `["series", a, day, block]`,
-`["ids", day, offset, number]`.
+`["position"]`, `["account", a]`, `["binding", a, workspace]`, `["package", a, package]`, `["wallet", a]`, `["passed", a]`,
+`["correction", a, day, id]`, `["day", a, day]`, `["series", a, day, block]`, `["ids", day, offset, number]`.
 """
 
 from __future__ import annotations
@@ -35,12 +35,20 @@ class Position(Struct, frozen=True):
 
 
 class AccountState(Struct, frozen=True):
-    """Bindings and packages of an account, oldest change first; its alert rules; earlier plans as in `Account`."""
+    """As in `Account`. An older changelog has here the bindings, the newest last, the packages and earlier plans, too."""
 
-    bindings: list[WorkspaceBinding]
-    packages: list[Package]
+    newest: str = ""
     rules: AlertRules | None = None
+    bindings: list[WorkspaceBinding] = []
+    packages: list[Package] = []
     past_plans: dict[str, list[tuple[date, WorkspacePlan]]] = {}
+
+
+class BindingState(Struct, frozen=True):
+    """A binding of an account, and its workspace's earlier plans as in `Account`."""
+
+    binding: WorkspaceBinding
+    past_plans: list[tuple[date, WorkspacePlan]] = []
 
 
 class DayState(Struct, frozen=True):
@@ -75,6 +83,8 @@ _decode_series = msgspec.json.Decoder(list[Series])
 _decode_position = msgspec.json.Decoder(Position)
 _decode_passed = msgspec.json.Decoder(dict[int, tuple[int, int]])
 _decode_account = msgspec.json.Decoder(AccountState)
+_decode_binding = msgspec.json.Decoder(BindingState)
+_decode_package = msgspec.json.Decoder(Package)
 _decode_correction = msgspec.json.Decoder(Correction)
 _decode_wallet = msgspec.json.Decoder(WalletState)
 _decode_day = msgspec.json.Decoder(DayState)
@@ -94,13 +104,19 @@ def ids_entry(day: int, offset: int, number: int, piece: bytes) -> tuple[bytes, 
     return _key("ids", day, offset, number), piece
 
 
-def account_entry(account: Account) -> Iterator[Entry]:
-    """The account's entry if its bindings, packages or rules changed."""
-    if account.dirty:
-        account.dirty = False
-        packages = list(account.packages.values())
-        state = AccountState(list(account.bindings.values()), packages, account.rules, account.past_plans)
-        yield _key("account", account.account), _encode(state)
+def account_entries(account: Account) -> Iterator[Entry]:
+    """The changed entries of the account itself, its bindings and its packages."""
+    for kind, *names in dict.fromkeys(account.changed):
+        state: Struct
+        match names:
+            case [name] if kind == "binding":
+                state = BindingState(account.bindings[name], account.past_plans.get(name, []))
+            case [name]:
+                state = account.packages[name]
+            case _:
+                state = AccountState(account.newest, account.rules)
+        yield _key(kind, account.account, *names), _encode(state)
+    account.changed.clear()
 
 
 def day_entries(account: str, when: date, day: Day) -> Iterator[Entry]:
@@ -161,12 +177,36 @@ def parts_of(key: bytes) -> list[Any]:
 
 
 def include_account(account: Account, value: bytes) -> None:
-    """Bindings, packages and rules from an entry."""
+    """The account's own entry."""
     state = _decode_account.decode(value)
-    account.bindings = {binding.workspace: binding for binding in state.bindings}
+    account.newest, account.rules = state.newest, state.rules
+    if state.bindings or state.packages:
+        _include_older(account, state)
+
+
+def _include_older(account: Account, state: AccountState) -> None:
+    """All of it is in one entry; from the account's next checkpoint on each binding and package has its own."""
+    account.past_plans = state.past_plans
+    account.changed.append(("account",))
+    for binding in state.bindings:
+        account.put_binding(binding)
+        account.changed.append(("binding", binding.workspace))
     for package in state.packages:
         account.put_package(package)
-    account.rules, account.past_plans = state.rules, state.past_plans
+        account.changed.append(("package", package.package))
+
+
+def include_binding(account: Account, value: bytes) -> None:
+    """A binding from its entry."""
+    state = _decode_binding.decode(value)
+    account.bindings[state.binding.workspace] = state.binding
+    if state.past_plans:
+        account.past_plans[state.binding.workspace] = state.past_plans
+
+
+def include_package(account: Account, value: bytes) -> None:
+    """A package from its entry."""
+    account.put_package(_decode_package.decode(value))
 
 
 def include_correction(account: Account, value: bytes) -> None:

@@ -13,11 +13,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import date, timedelta
 from functools import lru_cache
+from hashlib import blake2b
 from typing import Any
 
 import numpy as np
 
-from pipeline.account import Account, digest_of
+from pipeline.account import Account
 from pipeline.changes import Changes
 from pipeline.checkpoint import Checkpoint, Refused
 from pipeline.columns import column, position, select
@@ -26,15 +27,17 @@ from pipeline.days import day_of
 from pipeline.duplicates import COUNTED, DUPLICATE, DuplicateMemory
 from pipeline.entries import (
     Entry,
-    account_entry,
+    account_entries,
     correction_entries,
     day_entries,
     day_keys,
     decode_passed,
     decode_position,
     include_account,
+    include_binding,
     include_correction,
     include_day,
+    include_package,
     include_series,
     include_wallet,
     parts_of,
@@ -173,7 +176,7 @@ class Ledger:
         for account in self._dirty.values():
             self.working = account
             outputs += outputs_of(self._catalog, account, at_micros)
-            entries += account_entry(account)
+            entries += account_entries(account)
             entries += [*correction_entries(account), *wallet_entry(account)]
             entries.append(passed_entry(account))
             for when in sorted(account.dirty_days):
@@ -242,6 +245,10 @@ class Ledger:
                 include_series(account.day(_date(parts[1])), parts[2], value)
             case "account":
                 include_account(account, value)
+            case "binding":
+                include_binding(account, value)
+            case "package":
+                include_package(account, value)
             case "passed":
                 account.passed = decode_passed(value)
             case "wallet":
@@ -258,4 +265,11 @@ class Ledger:
 
     def digest(self) -> str:
         """A digest of all totals and packages: equal for equal ledgers, however the events came in."""
-        return digest_of(self.accounts)
+        state = blake2b(digest_size=16)
+        for name, account in sorted(self.accounts.items()):
+            for when, day in sorted(account.days.items()):
+                for series in sorted(day.order, key=lambda s: s.key):
+                    state.update(f"{name}\0{when}\0{series.key}\0{series.total}\n".encode())
+            for package in account.packages_by_name:
+                state.update(f"{name}\0{package}\n".encode())
+        return state.hexdigest()

@@ -148,7 +148,7 @@ def _running(account: Account, name: str, effective: date, result: Quote) -> Pac
 
 def succeed(account: Account, old: Package, new: Package, name: str, command: Order | Amendment) -> list[Package]:
     """`old` ends before the command's day, and `new` follows it under another name: days before keep what they had."""
-    attached = [p for p in account.packages.values() if p.belongs_to == old.package]
+    attached = [p for p in account.packages_by_name if p.belongs_to == old.package]
     return [
         _ended(old, command.effective),
         *(structs.replace(p, belongs_to=name) for p in attached),
@@ -208,7 +208,7 @@ def amended(account: Account, amendment: Amendment) -> Quote:
             result.packages += succeed(account, found, shared, amendment.id, amendment)
     elif found is not None:
         day = amendment.effective
-        result.packages += (_ended(p, day) for p in _with_traffic(account.packages.values(), found, day))
+        result.packages += (_ended(p, day) for p in _with_traffic(account.packages_by_name, found, day))
     _check_made(account, amendment, result)
     return result
 

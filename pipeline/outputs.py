@@ -19,7 +19,7 @@ from pipeline.law import ensure
 from pipeline.rating import basis_of
 from pipeline.waterfall import Draw
 from schemas.catalog import Catalog
-from schemas.topics import ALERTS, OVERAGE, QUOTA_STATUS, USAGE_TOTALS, Topic
+from schemas.topics import ALERTS, LINES_MAX, OVERAGE, QUOTA_STATUS, USAGE_TOTALS, Topic
 from schemas.wire import OverageEvent, QuotaStatus, UsageTotal, UsageTotals
 
 #: (topic, key, value).
@@ -30,8 +30,6 @@ BURN_MINUTES = 15
 #: Use within fewer minutes than that is a burst, and no trend.
 _USE_MINUTES_MIN = 2
 _UTILIZATION_STEP = 10_000
-#: Series in one record of totals.
-_TOTALS_MAX = 10_000
 
 
 def outputs_of(catalog: Catalog, account: Account, at_micros: int) -> Iterator[Output]:
@@ -51,6 +49,7 @@ def outputs_of(catalog: Catalog, account: Account, at_micros: int) -> Iterator[O
         decide(catalog, account, when, {meter: day.published[meter] for meter in sorted(day.dirty_meters)})
         day.dirty_meters.clear()
         day.just_settled = False
+    account.undecided.clear()
     account.may_fall = False
     yield from ((ALERTS, account.account, alert) for alert in alerts_of(account, at))
 
@@ -64,10 +63,10 @@ def _totals(catalog: Catalog, account: Account, when: date, day: Day, at: dateti
         for s in changed
     )
     # At least one record, for the counters; several where one would not fit.
-    for first in range(0, len(rows) or 1, _TOTALS_MAX):
+    for first in range(0, len(rows) or 1, LINES_MAX):
         yield UsageTotals(
             account.account, when, account.version, at, day.counted, day.duplicates, day.conflicts,
-            rows[first : first + _TOTALS_MAX],
+            rows[first : first + LINES_MAX],
         )  # fmt: skip
 
 

@@ -9,13 +9,13 @@ from schemas.wire import Package
 
 
 def put_package(catalog: Catalog, account: Account, package: Package) -> None:
-    """A package changes the waterfall of every day that the state has, before or after."""
-    old = account.packages.get(package.package)
+    """A package changes the waterfall of every day of the state that it covers, or did before the change."""
+    both = package, account.packages.get(package.package, package)
     for day in account.days:
-        for meter in set(package.quotas) | set(old.quotas if old else ()):
+        for meter in {meter for one in both if one.effective <= day <= one.expires for meter in one.quotas}:
             account.touch(catalog, day, meter).stale = True
     account.put_package(package)
-    account.dirty = True
+    account.changed.append(("package", package.package))
 
 
 def open_today(catalog: Catalog, account: Account, at_micros: int) -> None:

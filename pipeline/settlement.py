@@ -16,10 +16,12 @@ from msgspec import structs
 from pipeline.account import Account
 from pipeline.billing import lock_day
 from pipeline.days import day_bounds, to_instant
+from pipeline.outputs import Output
 from pipeline.rating import lines_of, payable
 from schemas.billing import ArrearsDue
 from schemas.catalog import Catalog
 from schemas.log import DaySettled
+from schemas.topics import LINES_MAX, STATEMENTS
 from schemas.wire import Statement, StatementLine
 
 #: Earlier than any instant: the thing was handed out, and its event is not folded yet.
@@ -135,6 +137,16 @@ def state_day(catalog: Catalog, account: Account, event: DaySettled) -> Statemen
         account=account.account, day=when, revision=day.revision, replaces=day.revision - 1 or None,
         currency=account.currency, amount=payable(lines), lines=lines, version=account.version, at=event.at,
     )  # fmt: skip
+
+
+def records_of(statement: Statement) -> Iterator[Output]:
+    """The statement as records, none larger than Kafka takes; the key of all but the first names the part."""
+    key, lines = f"{statement.account}/{statement.day}", statement.lines
+    last = max(0, len(lines) - 1) // LINES_MAX
+    for part in range(last + 1):
+        some = lines[part * LINES_MAX : (part + 1) * LINES_MAX]
+        value = structs.replace(statement, lines=some, part=part, last_part=last)
+        yield STATEMENTS, f"{key}/{part}" if part else key, value
 
 
 def _digest(lines: tuple[StatementLine, ...]) -> str:

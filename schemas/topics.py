@@ -8,6 +8,8 @@ from typing import Literal
 _DAYS_35_MS = 35 * 24 * 3600 * 1000
 #: Room for one account-event or state entry of a very large account; the broker's default of 1 MiB is too small.
 MESSAGE_BYTES_MAX = 16 * 1024 * 1024
+#: Series or lines in one record: of the longest names, too, they are smaller than that. More come in several records.
+LINES_MAX = 5_000
 
 
 @dataclass(frozen=True, slots=True)

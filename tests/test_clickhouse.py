@@ -38,8 +38,8 @@ from schemas.wire import (
 AT, DAY = datetime(2026, 11, 24, 10, 0, 0, 123456, tzinfo=UTC), date(2026, 11, 24)
 TABLES = (
     "usage_events FINAL", "usage_totals", "usage_outcomes", "quota_history FINAL", "allocations", "overage_events FINAL",
-    "overage", "rated_overage", "alerts FINAL", "statements FINAL", "dead_letters FINAL",
-    "corrections FINAL",
+    "overage", "rated_overage", "alerts FINAL", "statements FINAL", "statements_newest",
+    "dead_letters FINAL", "corrections FINAL",
 )  # fmt: skip
 _numbers = itertools.count()
 
@@ -185,6 +185,22 @@ def test_the_newest_version_wins_even_if_it_is_the_smaller_one(tables: Tables) -
     tables.insert("overage_landing", [encode(overage("logs", 50, version=8))])
     assert tables.rows("SELECT quantity, version, retention_days FROM overage") == [(5, 9, None)]
     assert tables.rows("SELECT count() FROM overage_events FINAL") == [(2,)]
+
+
+def test_a_statement_in_parts_is_one_when_all_of_it_is_there(tables: Tables) -> None:
+    """Until then the revision before it holds; its lines come in their order, whatever order the parts come in."""
+    lines = tuple(StatementLine(f"w{n}", "logs", "package", None, n, Decimal(n), None, None) for n in range(4))
+    first = Statement("a", DAY, 1, None, "CNY", Decimal(3), lines[:1], 1, AT)
+    parts = [
+        structs.replace(first, revision=2, replaces=1, lines=(line,), version=2, part=n, last_part=3)
+        for n, line in enumerate(lines)
+    ]
+    newest = "SELECT revision, replaces, arrayMap(l -> l.workspace, lines) FROM statements_newest"
+    tables.insert("statements", map(encode, [first, parts[3], parts[1], parts[0], parts[1]]))
+    assert tables.rows(newest) == [(1, None, ["w0"])]
+    tables.insert("statements", [encode(parts[2])])
+    assert tables.rows(newest) == [(2, 1, ["w0", "w1", "w2", "w3"])]
+    assert tables.rows("SELECT revision, length(lines) FROM statements_whole ORDER BY revision") == [(1, 1), (2, 4)]
 
 
 @pytest.mark.parametrize(("logs", "total"), [(40_000_000, "132"), (10_000_000, "87")])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
 import msgspec
@@ -12,10 +12,14 @@ import pytest
 
 from driver import CATALOG, Core, essence, packed, run
 from oracle import answer
+from pipeline.account import Account, Drawn
+from pipeline.entries import parts_of
 from pipeline.law import LawBroken
 from pipeline.ledger import Ledger
-from schemas.log import Usage
-from schemas.wire import OverageEvent, WorkspaceBinding
+from schemas.catalog import Catalog
+from schemas.log import PackageChanged, Usage, encode_account_event
+from schemas.topics import MESSAGE_BYTES_MAX
+from schemas.wire import OverageEvent, Package, QuotaStatus, WorkspaceBinding, encode
 from world import binding, event, make_world, package
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -212,3 +216,85 @@ def test_a_replay_of_routing_changes_not_even_a_counter() -> None:
     core.fold()
     core.checkpoint()
     assert core.view.outcomes["counted"] == 2, "a usage topic that was made anew starts at 0 again, and loses nothing"
+
+
+def test_each_binding_and_package_has_an_entry_of_its_own() -> None:
+    """A change rewrites that entry only, so that an account of any size costs what changes, and no entry outgrows a record."""
+    core = Core(NOW)
+    core.bind(binding(f"w{n}", "acct") for n in range(100))
+    core.buy(package(f"p{n}", "acct", [f"w{n}"], {"logs": 5}, NOW) for n in range(100))
+    core.fold()
+    core.checkpoint()
+    core.bind([binding("w7", "acct", name="Shop")])
+    core.fold()
+    found = [parts_of(key) for key, _ in core.ledger.checkpoint(core.now).entries]
+    own = [parts for parts in found if parts[0] in {"account", "binding", "package"}]
+    assert own == [["account", "acct"], ["binding", "acct", "w7"]]
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_an_account_whose_entry_is_of_before_is_restored_whole(crash: bool) -> None:
+    """It had its bindings, packages and earlier plans in it; from its next checkpoint on they have their own."""
+    core = Core(NOW)
+    core.bind([binding("A", "acct", "Asia/Shanghai"), binding("B", "acct", "Asia/Shanghai")])
+    core.buy([package("p", "acct", ["A", "B"], {"logs": 50}, NOW)])
+    core.fold()
+    core.now += DAY_MICROS
+    core.bind([binding("A", "acct", "Asia/Tokyo", plan="free")])
+    core.fold()
+    core.checkpoint()
+    known = core.ledger.accounts["acct"]
+    b, a = known.bindings["B"], known.bindings["A"]
+    new = {key: value for key, value in core.entries.items() if parts_of(key)[0] in {"account", "binding", "package"}}
+    for key in new:
+        del core.entries[key]
+    old = {"bindings": [b, a], "packages": [*known.packages.values()], "past_plans": known.past_plans}
+    core.entries[b'["account","acct"]'] = msgspec.json.encode(old)
+    core.crash()
+    if crash:
+        use(core, 1, 5, NOW)
+        assert new.items() <= core.entries.items()
+        core.crash()
+    restored = core.ledger.accounts["acct"]
+    for name in ("bindings", "packages", "past_plans", "time_zone", "prices", "rules"):
+        assert getattr(restored, name) == getattr(known, name), name
+
+
+@pytest.mark.parametrize(("name", "most"), [("ws-{:06}", 120_000), ("\x01" * 250 + "{:06}", 10_000)])
+def test_a_package_whose_quota_status_were_no_record_is_refused(name: str, most: int) -> None:
+    """Its status would stop the partition at every start. What fits does, however many they are."""
+    document = package("p", "acct", [name.format(n) for n in range(most)], {"logs": 10**18}, NOW)
+    fits = msgspec.convert(document, Package, strict=False)
+    core = Core(NOW)
+    core.log.append(encode_account_event(PackageChanged("acct", fits)))
+    core.fold()
+    sizes = [len(encode(o)) for _, _, o in core.ledger.checkpoint(core.now).outputs if isinstance(o, QuotaStatus)]
+    assert sizes
+    assert max(sizes) < MESSAGE_BYTES_MAX
+    document["workspaces"] = [name.format(n) for n in range(2 * most)]
+    with pytest.raises(msgspec.ValidationError, match="quota status"):
+        msgspec.convert(document, Package, strict=False)
+
+
+def test_what_changes_no_figure_draws_none_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bindings, and a package of other days, amid usage: else each costs a walk through all of its account."""
+    core = Core(NOW)
+    core.bind([binding("A", "acct")])
+    use(core, 1, 5, NOW)
+    core.bind(binding(f"w{n}", "acct", retention_days={"logs": 30}) for n in range(50))
+    core.buy([package("p", "acct", ["A"], {"logs": 5}, NOW, effective="2026-11-26")])
+    drawn: list[str] = []
+    draw = Account.draw
+
+    def watched(account: Account, catalog: Catalog, day: date, meter: str) -> Drawn:
+        drawn.append(meter)
+        return draw(account, catalog, day, meter)
+
+    monkeypatch.setattr(Account, "draw", watched)
+    core.fold()
+    assert drawn == []
+    core.bind(binding(f"w{n}", "acct", retention_days={"logs": 14}) for n in range(50))
+    core.send([(0, 2, b"A", json.dumps(event("A", "logs", 7, "2", NOW)).encode())])
+    core.bind(binding(f"w{n}", "acct", plan="free") for n in range(50))
+    core.fold()
+    assert drawn == ["logs"], "alerts are decided once, before the bindings"

@@ -12,14 +12,25 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from driver import CATALOG, Core, essence
 from oracle import answer, statements
 from pipeline.account import Account
 from pipeline.days import to_micros
 from pipeline.rating import payable, rated_line, units_of
-from pipeline.settlement import Calendar
-from schemas.wire import QUANTITY_MAX, WorkspaceBinding
+from pipeline.settlement import Calendar, records_of
+from schemas.topics import LINES_MAX, MESSAGE_BYTES_MAX
+from schemas.wire import (
+    NAME_CHARS_MAX,
+    QUANTITY_MAX,
+    Statement,
+    StatementLine,
+    UsageTotal,
+    UsageTotals,
+    WorkspaceBinding,
+    encode,
+)
 from world import World, binding, event, make_world, package
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -319,3 +330,42 @@ def test_a_day_that_left_the_state_is_not_settled() -> None:
     calendar.watch(account, account.dirty_days)
     account.forget_day(YESTERDAY.date())
     assert not list(calendar.due({"acct": account}, 2**54, 0))
+
+
+#: The largest JSON that a name can be: each character escaped.
+LONGEST = "\x01" * NAME_CHARS_MAX
+LINE = StatementLine(
+    LONGEST, "x" * 64, "package", 60, 2**64, Decimal(2**64) / 100, Decimal("1e10"), Decimal(2**64) * 10**8
+)
+TOTAL = UsageTotal(LONGEST, "x" * 64, 60, 2**64, 2**64)
+
+
+def stating(lines: int) -> Statement:
+    """A statement of that many of the largest lines."""
+    return Statement(LONGEST, NOW.date(), 1, None, "CNY", Decimal(5), (LINE,) * lines, 7, NOW)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [stating(LINES_MAX), UsageTotals(LONGEST, NOW.date(), 1, NOW, 2**64, 0, 0, (TOTAL,) * LINES_MAX)],
+    ids=["statement", "totals"],
+)
+def test_a_record_of_the_longest_names_is_no_larger_than_kafka_takes(value: Statement | UsageTotals) -> None:
+    """One that were would stop its partition at every start."""
+    assert len(encode(value)) < MESSAGE_BYTES_MAX * 0.9
+
+
+@pytest.mark.parametrize(("lines", "sizes"), [(0, [0]), (3, [3]), (4, [3, 1]), (6, [3, 3]), (7, [3, 3, 1])])
+def test_a_statement_of_many_lines_comes_in_parts(
+    lines: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has what is the whole's, and some of the lines; only the first has the key of a statement in one part."""
+    monkeypatch.setattr("pipeline.settlement.LINES_MAX", 3)
+    whole = stating(lines)
+    whole = structs.replace(whole, lines=tuple(structs.replace(LINE, quantity=n) for n in range(lines)))
+    found = [(key, value) for _, key, value in records_of(whole) if isinstance(value, Statement)]
+    assert [len(part.lines) for _, part in found] == sizes
+    assert [key.removeprefix(f"{LONGEST}/2026-11-24") for key, _ in found] == ["", "/1", "/2"][: len(sizes)]
+    assert sum((part.lines for _, part in found), ()) == whole.lines
+    for number, (_, part) in enumerate(found):
+        assert structs.replace(part, lines=whole.lines) == structs.replace(whole, part=number, last_part=len(sizes) - 1)

@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from struct import pack
@@ -28,6 +29,7 @@ from oracle import answer
 from pipeline.audit import EVENTS, Gain
 from schemas.log import RoutedUsage, encode_account_event
 from schemas.reasons import PAST_THE_LEDGER
+from schemas.topics import LINES_MAX
 from world import binding, event, make_world, package
 
 WAIT = 120
@@ -164,6 +166,30 @@ def test_tampering_is_found_and_named(meter: Meter, monkeypatch: pytest.MonkeyPa
     assert "B logs 14" in shown.stdout
     assert "quantity 100,000,000, converted 100,000,000" in shown.stdout
     assert "quantity 90,000,000, converted 90,000,000" in shown.stdout
+
+
+@pytest.mark.usefixtures("once")
+def test_a_statement_of_more_lines_than_a_record_has(meter: Meter) -> None:
+    """It comes in parts, and is one statement for ClickHouse's readers and the audit. A worker that is killed restores all of it."""
+    then = datetime.now(UTC) - timedelta(days=1)
+    names = [f"ws-{n}" for n in range(LINES_MAX + 1)]
+    worker = meter.start_worker(DRAWDOWN_SETTLEMENT_GRACE="0.001")
+    meter.documents([binding(name, "acct") for name in names], [])
+    meter.send("usage", encoded(*(event(name, "logs", M, name, then) for name in names)))
+    whole = "SELECT revision, amount, length(lines) FROM statements_newest"
+
+    def stated(amount: str) -> Callable[[], bool]:
+        # What routing sends in several batches may be stated in several revisions.
+        return lambda: [row[1:] for row in meter.rows(whole)] == [(Decimal(amount), len(names))]
+
+    meter.wait(stated("7501.50"), "the day is settled")
+    worker.kill()
+    meter.start_worker(DRAWDOWN_SETTLEMENT_GRACE="0.001")
+    meter.send("usage", encoded(event("ws-0", "logs", M, "late", then)))
+    meter.wait(stated("7503.00"), "it is revised")
+    parts = "SELECT part, last_part, length(lines) FROM statements FINAL ORDER BY revision DESC, part LIMIT 2"
+    assert meter.rows(parts) == [(0, 1, LINES_MAX), (1, 1, 1)]
+    assert not named(meter, "acct", then.date())
 
 
 def test_corrections(meter: Meter) -> None:

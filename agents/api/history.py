@@ -54,7 +54,7 @@ FROM quota_history WHERE account = {account:String} AND day = {day:Date} AND met
 GROUP BY package, intDiv(toUnixTimestamp(at), step) AS slot ORDER BY package, slot
 """
 _STATEMENTS = """
-SELECT * FROM statements FINAL WHERE account = {account:String} AND day = {day:Date} ORDER BY revision DESC
+SELECT * FROM statements_whole WHERE account = {account:String} AND day = {day:Date} ORDER BY revision DESC
 """
 
 

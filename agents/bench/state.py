@@ -43,8 +43,9 @@ _RUN, _CHECKPOINT = 25_000, 75_000
 _DAYS, _WORKSPACES, _REAL_ACCOUNTS = 3, 2, 5_000
 #: In the names of all accounts, workspaces and packages; a copy has another one there.
 _MARK = b"-x-"
-#: Entries of an account: itself, how far it has seen the usage topic, and for each day its counters and a block of series.
-_ENTRIES = 2 + 2 * _DAYS
+#: Entries of an account: itself, how far it has seen the usage topic, its workspaces and their package, and for each day its
+#: counters and a block of series.
+_ENTRIES = 2 + _WORKSPACES + 1 + 2 * _DAYS
 
 
 def remember(count: int, directory: Path) -> dict[str, float]:
