@@ -12,16 +12,21 @@ import msgspec
 
 from pipeline.admission import UNDECODABLE
 from pipeline.days import zone
+from pipeline.packages import has_status
 from schemas.alerting import AMOUNT_MAX, DECIMALS_MAX, THRESHOLDS_MAX, AlertRules
 from schemas.catalog import Catalog
 from schemas.log import AccountEvent, AlertRulesChanged, Bound, PackageChanged
+from schemas.topics import MESSAGE_BYTES_MAX
 from schemas.wire import Package, WorkspaceBinding
+
+#: So that what is made of a document is no larger than a record: its event, its state entry, its dead letter.
+DOCUMENT_BYTES_MAX = MESSAGE_BYTES_MAX // 2
 
 
 def accepted(parse: Callable[[bytes], AccountEvent], value: bytes) -> AccountEvent | None:
     """The document as an event; None for one that the inlet refuses, which makes a dead letter of it."""
     try:
-        return parse(value)
+        return parse(value) if len(value) <= DOCUMENT_BYTES_MAX else None
     except (*UNDECODABLE, ValueError):
         return None
 
@@ -60,6 +65,8 @@ def package_parser(catalog: Catalog) -> Callable[[bytes], AccountEvent]:
                 raise ValueError(f"$.quotas.{meter}: unknown meter")
         if len(set(package.workspaces)) < len(package.workspaces):
             raise ValueError("$.workspaces: a workspace is listed twice")
+        if not has_status(package):
+            raise ValueError(f"$.workspaces: the quota status of {len(package.workspaces):,} is larger than a record")
         if package.expires < package.effective:
             raise ValueError("$.expires: earlier than effective")
         if package.kind == "traffic" and len(package.quotas) != 1:

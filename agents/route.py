@@ -16,6 +16,7 @@ from msgspec import structs
 
 from agents.batching import Send
 from agents.metrics import METERS
+from agents.parsers import DOCUMENT_BYTES_MAX
 from agents.positions import Position, position_send, routed_until, visible_position
 from agents.registry import Registry
 from agents.settings import Settings
@@ -198,12 +199,15 @@ class DocumentInlet(Inlet):
                 if self._gone is not None and record.key is not None:
                     self._forward(self._gone(record.key))
                 continue
+            if len(record.value) > DOCUMENT_BYTES_MAX:
+                message = f"{len(record.value)} bytes"
+                self._refuse(Refusal(Reason.RECORD_TOO_LARGE, message, b"", record.offset, None, record.key))
+                continue
             try:
                 self._forward(_dated(self._parse(record.value), record.timestamp))
             except (*UNDECODABLE, ValueError) as error:
                 reason, message = explain_document(record.value, error)
-                kept = record.value if len(record.value) <= self._settings.record_bytes_max else b""
-                self._refuse(Refusal(reason, message, kept, record.offset, None, record.key))
+                self._refuse(Refusal(reason, message, record.value, record.offset, None, record.key))
 
 
 def _dated(event: AccountEvent, millis: int) -> AccountEvent:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from decimal import Decimal
 from sys import intern
 
@@ -12,6 +12,7 @@ from msgspec import Struct, field
 
 from pipeline.alarms import Alarms, Fired
 from pipeline.law import ensure
+from pipeline.plans import PastPlans, past_after, plan_on
 from pipeline.wallet import Wallet
 from pipeline.waterfall import Drawdown, draw_down, effective_packages
 from schemas.alerting import AlertRules
@@ -122,8 +123,8 @@ class Account(Struct):
     bindings: dict[str, WorkspaceBinding] = {}
     #: The workspace whose binding is the newest: it says the account's time zone, currency and site.
     newest: str = ""
-    #: Workspace -> (day, plan): before that day it had that plan; ascending. From the last one on the binding's plan holds.
-    past_plans: dict[str, list[tuple[date, WorkspacePlan]]] = {}
+    #: By workspace, if it had another plan before.
+    past_plans: dict[str, PastPlans] = {}
     packages: dict[str, Package] = {}
     #: None: the defaults.
     rules: AlertRules | None = None
@@ -182,9 +183,8 @@ class Account(Struct):
         return found
 
     def plan_on(self, workspace: str, day: date) -> WorkspacePlan:
-        """The plan of a bound workspace on that day: the one that it had last on it."""
-        past = self.past_plans.get(workspace, ())
-        return next((plan for until, plan in past if day < until), self.bindings[workspace].plan)
+        """The plan of a bound workspace on that day."""
+        return plan_on(self.past_plans.get(workspace, []), self.bindings[workspace], day)
 
     def free_on(self, day: date) -> frozenset[str]:
         """The workspaces that are on the Free plan that day; cached until a binding changes."""
@@ -193,19 +193,19 @@ class Account(Struct):
             found = self._free[day] = frozenset(w for w in self.bindings if self.plan_on(w, day) == "free")
         return found
 
-    def bind(self, binding: WorkspaceBinding, since: date | None) -> None:
-        """Add or replace a binding; a change of the plan holds from the day `since` on (None: since ever).
+    def days_repriced(self, binding: WorkspaceBinding, since: date | None) -> list[date]:
+        """The days on which what was used there costs something else once it is bound so; without any binding, all is Commercial."""
+        if (binding.site, binding.currency) != self.prices:  # usage may come before its first binding
+            return list(self.days)
+        name = binding.workspace
+        old, past = self.bindings.get(name), self.past_plans.get(name, [])
+        after = past_after(past, old, binding, since)
+        return [d for d in self.days if plan_on(after, binding, d) != (plan_on(past, old, d) if old else "commercial")]
 
-        One that names the plan that is the last one anyway changes no day's plan, also when clocks went back.
-        """
-        name, past = binding.workspace, list[tuple[date, WorkspacePlan]]()
-        if name in self.bindings and self.bindings[name].plan == binding.plan:
-            past = self.past_plans.get(name, [])
-        elif since is not None and name in self.bindings:
-            past = [(until, plan) for until, plan in self.past_plans.get(name, ()) if until < since]
-            before = self.plan_on(name, since - timedelta(days=1))
-            past += [(since, before)] if before != binding.plan else []
-        self.past_plans.pop(name, None)
+    def bind(self, binding: WorkspaceBinding, since: date | None) -> None:
+        """Add or replace a binding; a change of the plan holds from the day `since` on (None: since ever)."""
+        name = binding.workspace
+        past = past_after(self.past_plans.pop(name, []), self.bindings.get(name), binding, since)
         if past:
             self.past_plans[name] = past
         self.put_binding(binding)

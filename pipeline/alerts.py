@@ -1,8 +1,8 @@
 """Alerts: what an account is warned of, decided by the fold (semantics.md, section 7).
 
 An alarm fires at the step that brings its figure to the threshold, and is then silent until the figure has fallen below the
-threshold less the hysteresis. Usage alone never lowers a figure. So it is decided before and after every event that is not
-usage, and at checkpoints: whatever lies between two such events, the same alarms fire, however the log is cut.
+threshold less the hysteresis. Usage alone never lowers a figure. So it is decided before and after every event that may, and at
+checkpoints: whatever lies between two such events, the same alarms fire, however the log is cut.
 
 What has fired is state of the day and becomes durable with it, so it is said exactly once. A forecast looks at the clock, and so
 only checkpoints decide it; no rate re-arms it, only a larger quota than the one that was foreseen to end.
@@ -34,11 +34,20 @@ _DEFAULTS = AlertRules("")
 
 
 def decide_all(catalog: Catalog, account: Account) -> None:
-    """Decide whatever has changed: called before and after an event that is not usage."""
+    """Decide whatever has changed: called before and after an event that may lower a figure."""
     for when, changed in groupby(sorted(account.undecided), itemgetter(0)):
         if is_watched(account, when):
-            decide(catalog, account, when, {meter: account.draw(catalog, when, meter) for _, meter in changed})
+            meters = [meter for _, meter in changed if _is_limited(account, when, meter)]
+            decide(catalog, account, when, {meter: account.draw(catalog, when, meter) for meter in meters})
     account.undecided.clear()
+
+
+def _is_limited(account: Account, when: date, meter: str) -> bool:
+    """Whether there is anything to decide: a rule for amounts, or a quota that the rules watch."""
+    rules = rules_of(account)
+    if meter in rules.amounts or rules.total_amount is not None:
+        return True
+    return (rules.meters is None or meter in rules.meters) and bool(account.effective(when, meter))
 
 
 def decide(catalog: Catalog, account: Account, when: date, drawn: Mapping[str, Drawn]) -> None:
@@ -63,6 +72,12 @@ def decide(catalog: Catalog, account: Account, when: date, drawn: Mapping[str, D
 def rules_of(account: Account) -> AlertRules:
     """The account's rules, or the defaults."""
     return account.rules or _DEFAULTS
+
+
+def has_amounts(account: Account) -> bool:
+    """Whether the account is warned of what its use costs."""
+    rules = rules_of(account)
+    return bool(rules.amounts) or rules.total_amount is not None
 
 
 def is_watched(account: Account, when: date) -> bool:

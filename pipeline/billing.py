@@ -40,6 +40,8 @@ Command = Funded | Order | Amendment
 _ZERO, _HUNDRED, _CENT = Decimal(0), Decimal(100), Decimal("0.01")
 _AMOUNT_MAX = Decimal(10) ** 12
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: What is said of a refused command, so that it fits into a record.
+_FAULTS_MAX = 1_000
 
 
 @dataclass(slots=True)
@@ -78,8 +80,9 @@ def execute(catalog: Catalog, account: Account, command: Command) -> Executed:
             faults += changed.faults
             packages = changed.packages
     if faults:
-        return Executed(_outcome(account, command, tuple(faults), []))
+        return Executed(_outcome(account, command, tuple(faults[:_FAULTS_MAX]), []))
     account.commands[command.id] = digest
+    account.changed.append(("command", command.id))
     account.wallet_dirty = True
     if isinstance(command, Funded) and command.pocket != "cash":
         account.wallet.terms[command.pocket] = Terms(command.expires, command.threshold)

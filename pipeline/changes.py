@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date
 
 from pipeline.account import Account
-from pipeline.alerts import decide_all, reconsider, warn_of_debt, warn_of_lock
+from pipeline.alerts import decide_all, has_amounts, reconsider, warn_of_debt, warn_of_lock
 from pipeline.billing import Command, deduct, execute, lock
 from pipeline.checkpoint import Refused
 from pipeline.corrections import correct
@@ -49,7 +49,9 @@ class Changes:
 
     def apply(self, account: Account, event: AccountEvent, offset: int, floor: date) -> None:
         """Change the account by the event at `offset`; `floor` is the oldest day kept."""
-        decide_all(self._catalog, account)
+        decides = self._changes_figures(account, event)
+        if decides:
+            decide_all(self._catalog, account)
         owed_since = account.wallet.owes_since
         match event:
             case Bound():
@@ -71,25 +73,31 @@ class Changes:
             case _:
                 ensure(False, "every account event is of a known kind", offset)
         warn_of_debt(account, owed_since)
-        decide_all(self._catalog, account)
+        if decides:
+            decide_all(self._catalog, account)
+
+    def _changes_figures(self, account: Account, event: AccountEvent) -> bool:
+        """Whether figures of alerts may change, which only usage never lowers: money changes none, a binding only what use costs."""
+        if isinstance(event, Bound):
+            return has_amounts(account) and bool(account.days_repriced(event.binding, _since(event)))
+        return not isinstance(event, Funded)
 
     def _bind(self, account: Account, event: Bound) -> None:
         binding, zone = event.binding, account.time_zone
-        old = account.bindings.get(binding.workspace)
-        repriced = (binding.site, binding.currency) != account.prices  # its usage may come before its first binding
-        if repriced or binding.plan != ("commercial" if old is None else old.plan):
-            self._reprice(account, None if repriced else binding.workspace)
-        account.bind(binding, None if event.at is None else day_of(to_micros(event.at), binding.time_zone))
+        all_of_them = (binding.site, binding.currency) != account.prices
+        for when in account.days_repriced(binding, _since(event)):
+            self._reprice(account, when, None if all_of_them else binding.workspace)
+        account.bind(binding, _since(event))
         if account.time_zone != zone:
             self.calendar.moved(account)
 
-    def _reprice(self, account: Account, workspace: str | None) -> None:
-        """The plan of the workspace, or the prices of all, are about to change: what was used may cost something else."""
-        for when, day in account.days.items():
-            for meter in list(day.by_meter):
-                tiers = self._catalog.meters[meter].factors
-                if workspace is None or any((workspace, meter, tier) in day.series for tier in tiers):
-                    account.touch(self._catalog, when, meter).stale = True
+    def _reprice(self, account: Account, when: date, workspace: str | None) -> None:
+        """What the workspace, or all of them, used that day is about to cost something else."""
+        day = account.days[when]
+        for meter in list(day.by_meter):
+            tiers = self._catalog.meters[meter].factors
+            if workspace is None or any((workspace, meter, tier) in day.series for tier in tiers):
+                account.touch(self._catalog, when, meter).stale = True
 
     def _settle(self, account: Account, event: DaySettled) -> None:
         statement = state_day(self._catalog, account, event)
@@ -136,3 +144,8 @@ class Changes:
     def _money(self, account: Account, moved: Iterable[Transaction | WalletStatus]) -> None:
         topics = {WalletStatus: WALLETS, Transaction: WALLET_TRANSACTIONS}
         self._said.outputs += ((topics[type(one)], account.account, one) for one in moved)
+
+
+def _since(event: Bound) -> date | None:
+    """The first day, the account's, on which a change of the plan holds."""
+    return None if event.at is None else day_of(to_micros(event.at), event.binding.time_zone)

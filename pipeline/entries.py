@@ -1,8 +1,8 @@
 """State entries: how the ledger is kept in the compacted changelog, as (key, value) pairs.
 
 A checkpoint writes only the entries that changed. Keys are JSON arrays whose first element is the kind:
-`["position"]`, `["account", a]`, `["binding", a, workspace]`, `["package", a, package]`, `["wallet", a]`, `["passed", a]`,
-`["correction", a, day, id]`, `["day", a, day]`, `["series", a, day, block]`, `["ids", day, offset, number]`.
+`["position"]`, `["account", a]`, `["binding", a, workspace]`, `["package", a, package]`, `["wallet", a]`, `["command", a, id]`,
+`["passed", a]`, `["correction", a, day, id]`, `["day", a, day]`, `["series", a, day, block]`, `["ids", day, offset, number]`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from msgspec import Struct
 from pipeline.account import BLOCK, Account, Day, Series
 from pipeline.alarms import AlarmRow, Alarms
 from pipeline.law import ensure
+from pipeline.plans import PastPlans
 from pipeline.wallet import Terms, Wallet
 from schemas.alerting import AlertRules
 from schemas.log import Correction
-from schemas.wire import Package, WorkspaceBinding, WorkspacePlan
+from schemas.wire import Package, WorkspaceBinding
 
 #: A value of None is a tombstone: the entry is gone.
 Entry = tuple[bytes, bytes | None]
@@ -41,14 +42,14 @@ class AccountState(Struct, frozen=True):
     rules: AlertRules | None = None
     bindings: list[WorkspaceBinding] = []
     packages: list[Package] = []
-    past_plans: dict[str, list[tuple[date, WorkspacePlan]]] = {}
+    past_plans: dict[str, PastPlans] = {}
 
 
 class BindingState(Struct, frozen=True):
     """A binding of an account, and its workspace's earlier plans as in `Account`."""
 
     binding: WorkspaceBinding
-    past_plans: list[tuple[date, WorkspacePlan]] = []
+    past_plans: PastPlans = []
 
 
 class DayState(Struct, frozen=True):
@@ -67,14 +68,14 @@ class DayState(Struct, frozen=True):
 
 
 class WalletState(Struct, frozen=True):
-    """The wallet of an account, and the commands that it has accepted; as in `Wallet` and `Account`."""
+    """The wallet of an account, as in `Wallet`. An older changelog has here all commands that were accepted, too."""
 
     balances: dict[str, Decimal]
     terms: dict[str, Terms]
     owes_since: date | None
     locked: bool
-    commands: dict[str, str]
     fell: tuple[date, int] | None = None
+    commands: dict[str, str] = {}
 
 
 _encode = msgspec.json.encode
@@ -85,6 +86,7 @@ _decode_passed = msgspec.json.Decoder(dict[int, tuple[int, int]])
 _decode_account = msgspec.json.Decoder(AccountState)
 _decode_binding = msgspec.json.Decoder(BindingState)
 _decode_package = msgspec.json.Decoder(Package)
+_decode_command = msgspec.json.Decoder(str)
 _decode_correction = msgspec.json.Decoder(Correction)
 _decode_wallet = msgspec.json.Decoder(WalletState)
 _decode_day = msgspec.json.Decoder(DayState)
@@ -105,16 +107,19 @@ def ids_entry(day: int, offset: int, number: int, piece: bytes) -> tuple[bytes, 
 
 
 def account_entries(account: Account) -> Iterator[Entry]:
-    """The changed entries of the account itself, its bindings and its packages."""
-    for kind, *names in dict.fromkeys(account.changed):
-        state: Struct
-        match names:
-            case [name] if kind == "binding":
+    """The changed entries of the account itself, its bindings, packages and commands."""
+    for parts in dict.fromkeys(account.changed):
+        state: Struct | str
+        match parts:
+            case "binding", name:
                 state = BindingState(account.bindings[name], account.past_plans.get(name, []))
-            case [name]:
+            case "package", name:
                 state = account.packages[name]
+            case "command", name:
+                state = account.commands[name]
             case _:
                 state = AccountState(account.newest, account.rules)
+        kind, *names = parts
         yield _key(kind, account.account, *names), _encode(state)
     account.changed.clear()
 
@@ -136,11 +141,11 @@ def day_entries(account: str, when: date, day: Day) -> Iterator[Entry]:
 
 
 def wallet_entry(account: Account) -> Iterator[Entry]:
-    """The wallet's entry if money moved or a command was accepted."""
+    """The wallet's entry if it changed."""
     if account.wallet_dirty:
         account.wallet_dirty = False
         w = account.wallet
-        state = WalletState(w.balances, w.terms, w.owes_since, w.locked, account.commands, w.fell)
+        state = WalletState(w.balances, w.terms, w.owes_since, w.locked, w.fell)
         yield _key("wallet", account.account), _encode(state)
 
 
@@ -148,7 +153,15 @@ def include_wallet(account: Account, value: bytes) -> None:
     """The wallet from its entry."""
     state = _decode_wallet.decode(value)
     account.wallet = Wallet(state.balances, state.terms, state.owes_since, state.locked, state.fell)
-    account.commands = state.commands
+    if state.commands:
+        account.commands |= state.commands
+        account.changed += [("command", name) for name in state.commands]
+        account.wallet_dirty = True
+
+
+def include_command(account: Account, name: str, value: bytes) -> None:
+    """The digest of an accepted command from its entry."""
+    account.commands[name] = _decode_command.decode(value)
 
 
 def correction_entries(account: Account) -> Iterator[Entry]:

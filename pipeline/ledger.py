@@ -35,6 +35,7 @@ from pipeline.entries import (
     decode_position,
     include_account,
     include_binding,
+    include_command,
     include_correction,
     include_day,
     include_package,
@@ -249,6 +250,8 @@ class Ledger:
                 include_binding(account, value)
             case "package":
                 include_package(account, value)
+            case "command":
+                include_command(account, parts[1], value)
             case "passed":
                 account.passed = decode_passed(value)
             case "wallet":

@@ -7,6 +7,7 @@ left; traffic costs its price a day for the days that its plan has left; prices 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -17,13 +18,17 @@ from msgspec import structs
 
 from pipeline.account import Account
 from pipeline.days import day_of, to_micros
+from pipeline.packages import has_status
 from schemas.billing import Amendment, Fault, Order
 from schemas.catalog import Catalog, Plan, TrafficPackage
+from schemas.topics import MESSAGE_BYTES_MAX
 from schemas.wire import NAME_CHARS_MAX, Package, encode
 
 _CENT, _ONE_DAY = Decimal("0.01"), timedelta(days=1)
 _MULTIPLES_MAX = 1_000_000
 _decode = msgspec.json.Decoder(Package).decode
+#: JSON of all packages that a command may make or change: its outcome has them.
+_PACKAGES_BYTES_MAX = MESSAGE_BYTES_MAX // 2
 #: A term that begins later might end behind the calendar (9999-12-31): the catalog has terms of 36,600 days at most.
 _EFFECTIVE_MAX = date(9000, 1, 1)
 
@@ -86,7 +91,7 @@ def _new_plan(account: Account, order: Order, plan: Plan | None, result: Quote) 
 def _check_workspaces(account: Account, workspaces: tuple[str, ...], result: Quote) -> None:
     if not workspaces:
         result.fault("no_workspaces", "$.workspaces: at least one shares a package")
-    for workspace in sorted({w for w in workspaces if workspaces.count(w) > 1}):
+    for workspace in sorted(name for name, times in Counter(workspaces).items() if times > 1):
         result.fault("duplicate_workspace", f"$.workspaces: {workspace!r} is listed twice")
     for workspace in dict.fromkeys(workspaces):
         binding = account.bindings.get(workspace)
@@ -214,7 +219,7 @@ def amended(account: Account, amendment: Amendment) -> Quote:
 
 
 def _check_made(account: Account, command: Order | Amendment, result: Quote) -> None:
-    """What comes to be takes no other package's name, and can be read again: the state holds it from then on."""
+    """What comes to be takes no other package's name, can be read again, for the state holds it, and fits into a record."""
     for made in [package for package in result.packages if package.order == command.id]:
         known = account.packages.get(made.package)
         # One that this very command made is a conflict of commands, and named as that.
@@ -227,6 +232,14 @@ def _check_made(account: Account, command: Order | Amendment, result: Quote) -> 
             _decode(encode(made))
         except msgspec.ValidationError as error:
             result.fault("invalid_package", f"$: package {made.package!r} cannot be: {error}")
+        if not has_status(made):
+            result.fault(
+                "too_many_workspaces", f"$.workspaces: the quota status of {len(made.workspaces):,} is too large"
+            )
+    if sum(len(encode(package)) for package in result.packages) > _PACKAGES_BYTES_MAX:
+        result.fault(
+            "too_many_packages", f"$: the {len(result.packages)} packages that change are too large for an outcome"
+        )
 
 
 def _with_traffic(packages: Iterable[Package], plan: Package, day: date) -> Iterator[Package]:

@@ -70,8 +70,11 @@ class Router:
 
     def bind(self, binding: WorkspaceBinding) -> None:
         """From now on events of this workspace go to this binding's account."""
+        old = self._bindings.get(binding.workspace)
         self._bindings[binding.workspace] = binding
-        self._forget()
+        # No series is known of a workspace that was not.
+        if old is not None and _told(old) != _told(binding):
+            self._forget()
 
     def unbind(self, workspace: str) -> None:
         """From now on events of this workspace are refused."""
@@ -198,3 +201,8 @@ class Router:
         if event.data.retention_days is None and is_split(binding, meter.key, day):
             naming = None  # it leads to one series before the change and to another after it
         return self._table.number_of(naming, (workspace, day, meter.key, retention), binding)
+
+
+def _told(binding: WorkspaceBinding) -> tuple[object, ...]:
+    """What says the series of an event."""
+    return binding.account, binding.time_zone, binding.retention_days, binding.retention_before

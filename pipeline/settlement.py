@@ -24,6 +24,8 @@ from schemas.log import DaySettled
 from schemas.topics import LINES_MAX, STATEMENTS
 from schemas.wire import Statement, StatementLine
 
+#: Series of the days that are handed out at once: what they say is one commit.
+_SERIES_AT_ONCE = 100_000
 #: Earlier than any instant: the thing was handed out, and its event is not folded yet.
 _HANDED_OUT = -1
 
@@ -82,9 +84,9 @@ class Calendar:
     def due(
         self, accounts: Mapping[str, Account], at_micros: int, grace_micros: int
     ) -> Iterator[DaySettled | ArrearsDue]:
-        """The events to write now: each once, until it is folded."""
-        at = to_instant(at_micros)
-        for name, when in list(self._days.pop_until(at_micros - grace_micros)):
+        """The events to write now: each once, until it is folded. After an outage there may be more: they come with the next call."""
+        at, series = to_instant(at_micros), 0
+        for name, when in self._days.pop_until(at_micros - grace_micros):
             account = accounts[name]
             if when not in account.days:
                 self._days.done(name, when)
@@ -94,6 +96,9 @@ class Calendar:
                 self._watch_days(account, [when])
             else:
                 yield DaySettled(name, when, at)
+                series += len(account.days[when].series)
+                if series >= _SERIES_AT_ONCE:
+                    break
         for name, since in list(self._arrears.pop_until(at_micros)):
             if _locks_at(accounts[name], since) > at_micros:
                 self._arrears.done(name, since)

@@ -45,7 +45,7 @@ ALERTS = Topic("alerts", "account id", "delete")
 WEBHOOKS = Topic("webhooks", "webhook id", "compact", partitioned=False)
 #: A delivery is in the partition of its alert.
 WEBHOOK_DELIVERIES = Topic("webhook-deliveries", "webhook/alert", "compact,delete")
-STATEMENTS = Topic("statements", "account/day", "compact")
+STATEMENTS = Topic("statements", "account/day, and /part of all but the first", "compact")
 ORDERS = Topic("orders", "account id", "delete")
 WALLETS = Topic("wallets", "account id", "compact")
 WALLET_TRANSACTIONS = Topic("wallet-transactions", "account id", "delete")

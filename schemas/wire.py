@@ -13,15 +13,11 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct
 
-from schemas.topics import MESSAGE_BYTES_MAX
-
 #: Largest quantity of one event: 10^15. The largest day total a series can reach stays far below 2^63.
 QUANTITY_MAX = 10**15
 
 NAME_CHARS_MAX = 256
 Name = Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
-#: JSON of a share with the longest name, and of all else in a quota status; what a workspace can demand in a day is less.
-_SHARE_BYTES_MAX, _STATUS_BYTES_MAX, _DEMAND_MAX = 6 * NAME_CHARS_MAX + 128, 16 * 1024, 2**64
 Instant = Annotated[datetime, Meta(tz=True)]
 Currency = Annotated[str, Meta(pattern="^[A-Z]{3}$")]
 Basis = Literal["package", "payg"]
@@ -96,13 +92,6 @@ class Package(Struct, frozen=True):
     currency: Currency = "CNY"
     order: Name | None = None
     belongs_to: Name | None = None
-
-    def __post_init__(self) -> None:
-        """Refuses what no quota status could tell of: that is one record, too."""
-        if len(self.workspaces) * _SHARE_BYTES_MAX > MESSAGE_BYTES_MAX:
-            shares = tuple(WorkspaceShare(name, _DEMAND_MAX, _DEMAND_MAX) for name in self.workspaces)
-            if len(msgspec.json.encode(shares)) > MESSAGE_BYTES_MAX - _STATUS_BYTES_MAX:
-                raise ValueError(f"the quota status of these {len(shares):,} workspaces is larger than Kafka takes")
 
 
 class OverageEvent(Struct, frozen=True):
@@ -227,7 +216,7 @@ class Statement(Struct, frozen=True):
     """An account's settled day; what comes late gives a new `revision` that names the one it `replaces`.
 
     `amount` is payable: the sum of the lines, rounded half up to 0.01. A statement of very many lines comes in parts, 0 to
-    `last_part`, each with its `lines` and everything else of the whole.
+    `last_part`, each with its `lines` and everything else of the whole. A part of an older revision than part 0 is of no use.
     """
 
     account: str

@@ -172,7 +172,7 @@ def statement_faults(found: Iterable[Statement], expected: Answer, zones: dict[s
     """Revisions of a day are 1, 2, ... each once and in order, each replaces its predecessor; the last one is the oracle's."""
     faults: list[str] = []
     chains: dict[tuple[str, date], list[Statement]] = defaultdict(list)
-    for one in found:
+    for one in (one for one in found if not one.part):
         chain = chains[one.account, one.day]
         chain.append(one)
         if one.revision != len(chain) or one.replaces != (one.revision - 1 or None):

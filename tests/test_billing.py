@@ -18,10 +18,12 @@ from msgspec import structs
 
 from driver import CATALOG, Core
 from oracle import answer, statements
+from pipeline.orders import quote
 from pipeline.wallet import ARREARS, Terms, Wallet
 from schemas.billing import Amendment, Funded, Order, Outcome, PocketTerms, Transaction, WalletStatus
 from schemas.catalog import Catalog, load_catalog
-from schemas.wire import OverageEvent, Package
+from schemas.topics import MESSAGE_BYTES_MAX
+from schemas.wire import OverageEvent, Package, encode
 from test_settlement import correction, settle, step, use
 from world import binding, event, package
 
@@ -733,3 +735,24 @@ def test_a_thousand_accounts_equal_the_oracle() -> None:
         expected = oracle_of_wallet(own, [amount for _, amount in days.get(account, [])])
         found = {pocket: amount for pocket, amount in statuses.get(account, {}).items() if amount}
         assert found == expected, f"seed {seed}, {account}"
+
+
+def test_a_command_whose_outcome_were_no_record_is_refused() -> None:
+    """It would stop its partition at every start; what is said of it is no larger than a record, either."""
+    core = shop()
+    many = tuple(f"{n:0100}" for n in range(120_000))
+    account = core.ledger.accounts["acct"]
+    assert "too_many_workspaces" in {fault.code for fault in quote(CATALOG, account, order(workspaces=many)).faults}
+    core.command(order(workspaces=many))
+    step(core)
+    assert (last(core).accepted, len(last(core).faults)) == (False, 1_000)
+    assert len(encode(last(core))) < MESSAGE_BYTES_MAX
+    core.command(order())
+    step(core)
+    plan = core.ledger.accounts["acct"].packages["o-1"]
+    for n in range(150):
+        traffic = structs.replace(plan, package=f"t-{n}", kind="traffic", workspaces=many[:1_000], belongs_to="o-1")
+        core.ledger.accounts["acct"].put_package(traffic)
+    core.command(Amendment("acct", "a-1", "o-1", ("B",), TODAY, "kim", NOW))
+    step(core)
+    assert [fault.code for fault in last(core).faults] == ["too_many_packages"]

@@ -10,16 +10,18 @@ from decimal import Decimal
 import msgspec
 import pytest
 
+from agents.parsers import DOCUMENT_BYTES_MAX, accepted, package_parser
 from driver import CATALOG, Core, essence, packed, run
 from oracle import answer
 from pipeline.account import Account, Drawn
 from pipeline.entries import parts_of
 from pipeline.law import LawBroken
 from pipeline.ledger import Ledger
+from schemas.billing import Funded
 from schemas.catalog import Catalog
-from schemas.log import PackageChanged, Usage, encode_account_event
+from schemas.log import Usage, encode_account_event
 from schemas.topics import MESSAGE_BYTES_MAX
-from schemas.wire import OverageEvent, Package, QuotaStatus, WorkspaceBinding, encode
+from schemas.wire import OverageEvent, QuotaStatus, WorkspaceBinding, encode
 from world import binding, event, make_world, package
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -234,55 +236,64 @@ def test_each_binding_and_package_has_an_entry_of_its_own() -> None:
 
 @pytest.mark.parametrize("crash", [False, True])
 def test_an_account_whose_entry_is_of_before_is_restored_whole(crash: bool) -> None:
-    """It had its bindings, packages and earlier plans in it; from its next checkpoint on they have their own."""
+    """It had its bindings, packages and earlier plans in it, and its wallet's had the commands; after a checkpoint they have their own."""
     core = Core(NOW)
     core.bind([binding("A", "acct", "Asia/Shanghai"), binding("B", "acct", "Asia/Shanghai")])
     core.buy([package("p", "acct", ["A", "B"], {"logs": 50}, NOW)])
     core.fold()
     core.now += DAY_MICROS
     core.bind([binding("A", "acct", "Asia/Tokyo", plan="free")])
+    core.command(
+        Funded("acct", "f-1", "cash", Decimal(5), "kim", NOW), Funded("acct", "f-2", "cash", Decimal(2), "kim", NOW)
+    )
     core.fold()
     core.checkpoint()
     known = core.ledger.accounts["acct"]
     b, a = known.bindings["B"], known.bindings["A"]
-    new = {key: value for key, value in core.entries.items() if parts_of(key)[0] in {"account", "binding", "package"}}
+    kinds = {"account", "binding", "package", "wallet", "command"}
+    new = {key: value for key, value in core.entries.items() if parts_of(key)[0] in kinds}
+    assert {parts_of(key)[0] for key in new} == kinds
+    wallet = msgspec.json.decode(new[b'["wallet","acct"]']) | {"commands": known.commands}
     for key in new:
         del core.entries[key]
     old = {"bindings": [b, a], "packages": [*known.packages.values()], "past_plans": known.past_plans}
     core.entries[b'["account","acct"]'] = msgspec.json.encode(old)
+    core.entries[b'["wallet","acct"]'] = msgspec.json.encode(wallet)
     core.crash()
     if crash:
         use(core, 1, 5, NOW)
         assert new.items() <= core.entries.items()
         core.crash()
     restored = core.ledger.accounts["acct"]
-    for name in ("bindings", "packages", "past_plans", "time_zone", "prices", "rules"):
+    for name in ("bindings", "packages", "past_plans", "time_zone", "prices", "rules", "commands", "wallet"):
         assert getattr(restored, name) == getattr(known, name), name
 
 
-@pytest.mark.parametrize(("name", "most"), [("ws-{:06}", 120_000), ("\x01" * 250 + "{:06}", 10_000)])
+@pytest.mark.parametrize(("name", "most"), [("ws-{:06}", 180_000), ("\x01" * 250 + "{:06}", 5_200)])
 def test_a_package_whose_quota_status_were_no_record_is_refused(name: str, most: int) -> None:
     """Its status would stop the partition at every start. What fits does, however many they are."""
+    parse = package_parser(CATALOG)
     document = package("p", "acct", [name.format(n) for n in range(most)], {"logs": 10**18}, NOW)
-    fits = msgspec.convert(document, Package, strict=False)
     core = Core(NOW)
-    core.log.append(encode_account_event(PackageChanged("acct", fits)))
+    core.log.append(encode_account_event(parse(json.dumps(document).encode())))
     core.fold()
     sizes = [len(encode(o)) for _, _, o in core.ledger.checkpoint(core.now).outputs if isinstance(o, QuotaStatus)]
     assert sizes
     assert max(sizes) < MESSAGE_BYTES_MAX
-    document["workspaces"] = [name.format(n) for n in range(2 * most)]
-    with pytest.raises(msgspec.ValidationError, match="quota status"):
-        msgspec.convert(document, Package, strict=False)
+    document["workspaces"] = [name.format(n) for n in range(3 * most)]
+    value = json.dumps(document).encode()
+    assert accepted(parse, value) is None
+    if len(value) <= DOCUMENT_BYTES_MAX:
+        with pytest.raises(ValueError, match="quota status"):
+            parse(value)
 
 
 def test_what_changes_no_figure_draws_none_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Bindings, and a package of other days, amid usage: else each costs a walk through all of its account."""
+    """Bindings amid usage, their plans too, and a package of other days: else each costs a walk through all of its account."""
     core = Core(NOW)
     core.bind([binding("A", "acct")])
+    core.buy([package("q", "acct", ["A"], {"logs": 5}, NOW)])
     use(core, 1, 5, NOW)
-    core.bind(binding(f"w{n}", "acct", retention_days={"logs": 30}) for n in range(50))
-    core.buy([package("p", "acct", ["A"], {"logs": 5}, NOW, effective="2026-11-26")])
     drawn: list[str] = []
     draw = Account.draw
 
@@ -291,10 +302,29 @@ def test_what_changes_no_figure_draws_none_down(monkeypatch: pytest.MonkeyPatch)
         return draw(account, catalog, day, meter)
 
     monkeypatch.setattr(Account, "draw", watched)
+    for n in range(50):
+        core.bind([binding(f"w{n}", "acct", retention_days={"logs": 30}, plan="free"), binding(f"w{n}", "acct")])
+        core.bind([binding("A", "acct", plan=("free", "commercial")[n % 2])])
+        core.send([(0, 2 + n, b"A", json.dumps(event("A", "logs", 7, f"n{n}", NOW)).encode())])
     core.fold()
     assert drawn == []
-    core.bind(binding(f"w{n}", "acct", retention_days={"logs": 14}) for n in range(50))
-    core.send([(0, 2, b"A", json.dumps(event("A", "logs", 7, "2", NOW)).encode())])
-    core.bind(binding(f"w{n}", "acct", plan="free") for n in range(50))
+    core.buy([package("p", "acct", ["A"], {"logs": 5}, NOW, effective="2026-11-26")])
     core.fold()
-    assert drawn == ["logs"], "alerts are decided once, before the bindings"
+    assert drawn == ["logs"], "alerts are decided before it, and nothing was to be decided after it"
+
+
+def test_a_change_of_the_plan_touches_no_day_before_it() -> None:
+    """Nor is a statement made anew for nothing."""
+    core = Core(NOW)
+    core.bind([binding("A", "acct")])
+    for days in range(1, 5):
+        use(core, days, 5, NOW - timedelta(days=days))
+    use(core, 5, 5, NOW)
+    assert core.settle() == 4
+    core.fold()
+    core.checkpoint()
+    core.bind([binding("A", "acct", plan="free")])
+    core.fold()
+    assert core.ledger.accounts["acct"].dirty_days == {NOW.date()}
+    core.checkpoint()
+    assert core.settle() == 0

@@ -10,16 +10,19 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
-from agents.parsers import package_parser
+from agents.parsers import DOCUMENT_BYTES_MAX, package_parser
 from agents.registry import Registry
 from agents.route import DocumentInlet
 from agents.settings import Settings
-from driver import Core
+from driver import LIMITS, Core
 from pipeline.batches import ROWS_MAX
 from pipeline.records import Record, Records
+from pipeline.routing import Router
 from schemas.catalog import load_catalog
 from schemas.topics import MESSAGE_BYTES_MAX
+from schemas.wire import Retained, WorkspaceBinding
 from world import binding, event
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -204,11 +207,35 @@ async def test_whatever_fits_into_a_record_fits_as_a_dead_letter() -> None:
     inlet = DocumentInlet(Settings(), "packages", 0, package_parser(load_catalog()))
     key = b"\x01" * 2_500_000
     await inlet.take(
-        Records.of([Record(0, key, b"{"), Record(1, key, b"{" * 12_600_000), Record(2, None, b"{" * (4 << 20))])
+        Records.of(
+            [Record(0, key, b"{"), Record(1, key, b"{" * 12_600_000), Record(2, None, b"{" * DOCUMENT_BYTES_MAX)]
+        )
     )
     commit = await inlet.collect()
     assert commit is not None
     letters = [json.loads(value or b"") for _, _, _, value in commit.sends]
-    assert [letter["reason"] for letter in letters] == ["not_json"] * 3
+    assert [letter["reason"] for letter in letters] == ["not_json", "record_too_large", "not_json"]
     assert [bool(letter["value"]) for letter in letters] == [True, False, True]
-    assert max(len(k) + len(value or b"") for _, _, k, value in commit.sends) < MESSAGE_BYTES_MAX / 2
+    assert max(len(k) + len(value or b"") for _, _, k, value in commit.sends) < MESSAGE_BYTES_MAX
+
+
+def test_only_what_says_the_series_of_an_event_makes_routing_look_again() -> None:
+    """A binding of a workspace that was unknown, or another name or plan, changes no series: all others would be looked up anew."""
+    router = Router(load_catalog(), LIMITS)
+    first = WorkspaceBinding("A", "acct")
+    router.bind(first)
+    table = router._table
+    router.bind(WorkspaceBinding("B", "acct"))
+    router.bind(structs.replace(first, name="Shop", plan="free", currency="USD", site="us"))
+    assert router._table is table
+    until = datetime(2026, 11, 24, tzinfo=UTC)
+    for change in (
+        {"account": "other"}, {"time_zone": "Asia/Tokyo"}, {"retention_days": {"logs": 30}},
+        {"retention_before": {"logs": (Retained(until, 7),)}},
+    ):  # fmt: skip
+        router.bind(structs.replace(first, **change))
+        assert router._table is not table, change
+        router.bind(first)
+        table = router._table
+    router.unbind("A")
+    assert router._table is not table

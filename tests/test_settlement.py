@@ -332,6 +332,18 @@ def test_a_day_that_left_the_state_is_not_settled() -> None:
     assert not list(calendar.due({"acct": account}, 2**54, 0))
 
 
+def test_many_days_that_are_due_come_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after an outage: what all of them say were one huge commit."""
+    monkeypatch.setattr("pipeline.settlement._SERIES_AT_ONCE", 3)
+    core = Core(NOW)
+    core.bind([binding("A", "acct")])
+    for days in range(1, 8):
+        for meter in ("logs", "hosts")[: 1 + days % 2]:
+            use(core, "A", 1, f"{days}{meter}", NOW - timedelta(days=days), meter)
+    assert [settle(core) for _ in range(5)] == [2, 2, 2, 1, 0]
+    assert len(core.statements) == 7
+
+
 #: The largest JSON that a name can be: each character escaped.
 LONGEST = "\x01" * NAME_CHARS_MAX
 LINE = StatementLine(

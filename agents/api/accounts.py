@@ -30,6 +30,7 @@ class Account:
         self.packages = packages
         told = workspaces[-1] if workspaces else WorkspaceBinding("-", account)
         self.time_zone, self.currency, self.site = told.time_zone, told.currency, told.site
+        self._names = {one.workspace: one.name for one in workspaces}
 
     @property
     def today(self) -> date:
@@ -38,7 +39,7 @@ class Account:
 
     def name_of(self, workspace: str) -> str:
         """A workspace's name for people."""
-        return next((w.name for w in self.workspaces if w.workspace == workspace), "")
+        return self._names.get(workspace, "")
 
 
 class Accounts:

@@ -25,11 +25,15 @@ def live_statuses(figures: Figures | None, day: date) -> Statuses:
     return {(meter, package): orjson.loads(value) for (when, meter, package), (_, value) in known.items() if when == str(day)}  # fmt: skip
 
 
-def quota_rows(account: Account, day: date, catalog: Catalog, statuses: Statuses) -> list[QuotaRow]:
-    """A row a package that is effective on the day and meter, in draw-down order."""
+def quota_rows(
+    account: Account, day: date, catalog: Catalog, statuses: Statuses, workspace: str | None = None
+) -> list[QuotaRow]:
+    """A row a package that is effective on the day and meter, in draw-down order; of one workspace, or of all."""
     rows = []
     for meter in catalog.meters.values():
         for order, package in enumerate(effective_packages(account.packages, day, meter.key), start=1):
+            if workspace is not None and workspace not in package.workspaces:
+                continue
             status = statuses.get((meter.key, package.package)) or _untouched(package, meter, day)
             told = {"kind": package.kind, "plan": package.plan, "order": order, "effective": package.effective,
                     "expires": package.expires, "meter_name": meter.name, "unit": meter.unit}  # fmt: skip
@@ -51,7 +55,7 @@ def workspace_meters(
     workspace: str, account: Account, day: date, catalog: Catalog, figures: Figures | None
 ) -> list[WorkspaceMeter]:
     """Every meter that a package of the workspace has, or that it used."""
-    rows = quota_rows(account, day, catalog, live_statuses(figures, day))
+    rows = quota_rows(account, day, catalog, live_statuses(figures, day), workspace)
     over = [orjson.loads(value) for (when, who, *_), (_, value) in (figures.overage if figures else {}).items()
             if when == str(day) and who == workspace]  # fmt: skip
     meters = []
