@@ -35,6 +35,8 @@ from schemas.wire import NAME_CHARS_MAX, DeadLetter, encode
 _BATCHES_AT_A_STRETCH = 64
 #: Longer keys are cut in dead letters, which have to fit into a record.
 _KEY_BYTES_MAX = 4 * NAME_CHARS_MAX
+#: Of a message, which may quote what it refuses.
+_MESSAGE_CHARS_MAX = 2_000
 #: Routed events after which a commit does not wait for its interval.
 _EVENTS_MAX = 50_000
 
@@ -54,7 +56,7 @@ def dead_letter(settings: Settings, topic: str, partition: int, refusal: Refusal
     key = None if refusal.key is None else refusal.key[:_KEY_BYTES_MAX]
     letter = DeadLetter(
         topic=topic, partition=partition, offset=refusal.offset, index=refusal.index,
-        key=None if key is None else key.decode(errors="replace"), reason=refusal.reason, message=refusal.message,
+        key=None if key is None else key.decode(errors="replace"), reason=refusal.reason, message=refusal.message[:_MESSAGE_CHARS_MAX],
         value=b64encode(refusal.value).decode(), at=datetime.now(UTC),
     )  # fmt: skip
     return settings.topic_prefix + DEAD_LETTERS.name, None, key or b"", encode(letter)

@@ -103,7 +103,8 @@ class ChunkConsumer(Consumer):
             try:
                 await self._thread.check()
             except Exception as error:  # noqa: BLE001  # whatever it is, the worker stops
-                await self.app.crash(error)
+                if not self.should_stop:  # else the thread, which has the client, is there no more
+                    await self.app.crash(error)
                 return
 
     def _new_consumer_thread(self) -> ChunkThread:

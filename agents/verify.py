@@ -10,7 +10,7 @@ import asyncio
 import time
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from functools import cache
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -108,13 +108,14 @@ class _Audit:
         )
         self._require_meters(evidence)
 
-        @cache
+        @lru_cache(maxsize=1)  # a large account's are large
         def figures_at(cut: int) -> Figures:
             return recompute(self.catalog, evidence, cut)
 
+        figures = figures_at(upto)
         shown = [row for row in noted if row["log_offset"] <= upto]
         found = [*differences(rows, figures_at, upto)]
-        return Verified(account, when, upto, documents.currency, figures_at(upto), shown, found)
+        return Verified(account, when, upto, documents.currency, figures, shown, found)
 
     async def _processed(self, deadline: float) -> int:
         """Wait until all that was sent so far is in the ledger, and what the ledger said of it is in ClickHouse.

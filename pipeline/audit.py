@@ -114,9 +114,10 @@ def differences(rows: Sequence[Row], figures_at: Callable[[int], Figures], upto:
 
     `upto` is a place in the log that the ledger has passed and whose outputs have all arrived. A row of before has not changed
     since, so it must say what holds there. A row of later holds at its own version. So events may flow meanwhile.
+    `figures_at` is asked in the order of the log.
     """
     unsaid = dict(figures_at(upto))
-    for row in rows:
+    for row in sorted(rows, key=lambda row: row.version):
         name = (row.what, row.key)
         expected = figures_at(max(upto, row.version)).get(name)
         unsaid.pop(name, None)

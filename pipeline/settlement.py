@@ -24,7 +24,7 @@ from schemas.log import DaySettled
 from schemas.topics import LINES_MAX, STATEMENTS
 from schemas.wire import Statement, StatementLine
 
-#: Series of the days that are handed out at once: what they say is one commit.
+#: Series of the days that are handed out and not folded: what these say may be one commit.
 _SERIES_AT_ONCE = 100_000
 #: Earlier than any instant: the thing was handed out, and its event is not folded yet.
 _HANDED_OUT = -1
@@ -62,6 +62,9 @@ class Calendar:
     def __init__(self) -> None:
         self._days = _Queue()
         self._arrears = _Queue()
+        #: Days whose event is not folded yet -> their series; and the sum of these.
+        self._handed_out: dict[tuple[str, date], int] = {}
+        self._series = 0
 
     def watch(self, account: Account, days: Iterable[date]) -> None:
         """The account changed: these changed days of it have to be stated when they are over."""
@@ -84,8 +87,13 @@ class Calendar:
     def due(
         self, accounts: Mapping[str, Account], at_micros: int, grace_micros: int
     ) -> Iterator[DaySettled | ArrearsDue]:
-        """The events to write now: each once, until it is folded. After an outage there may be more: they come with the next call."""
-        at, series = to_instant(at_micros), 0
+        """The events to write now: each once, until it is folded. After an outage there are more: they come when these are folded.
+
+        Arrears come after all days, for what these give back may end a debt.
+        """
+        at = to_instant(at_micros)
+        if self._series >= _SERIES_AT_ONCE:
+            return
         for name, when in self._days.pop_until(at_micros - grace_micros):
             account = accounts[name]
             if when not in account.days:
@@ -95,10 +103,11 @@ class Calendar:
                 self._days.done(name, when)
                 self._watch_days(account, [when])
             else:
+                self._handed_out[name, when] = len(account.days[when].series)
+                self._series += self._handed_out[name, when]
                 yield DaySettled(name, when, at)
-                series += len(account.days[when].series)
-                if series >= _SERIES_AT_ONCE:
-                    break
+                if self._series >= _SERIES_AT_ONCE:
+                    return
         for name, since in list(self._arrears.pop_until(at_micros)):
             if _locks_at(accounts[name], since) > at_micros:
                 self._arrears.done(name, since)
@@ -110,6 +119,7 @@ class Calendar:
         """The event was folded: from now on another change asks for another one."""
         if isinstance(event, DaySettled):
             self._days.done(event.account, event.day)
+            self._series -= self._handed_out.pop((event.account, event.day), 0)
         else:
             self._arrears.done(event.account, event.since)
 

@@ -737,6 +737,25 @@ def test_a_thousand_accounts_equal_the_oracle() -> None:
         assert found == expected, f"seed {seed}, {account}"
 
 
+def test_arrears_wait_for_all_days_that_are_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After an outage days come one after the other, and one of them may give back what is owed: nobody is locked before."""
+    monkeypatch.setattr("pipeline.settlement._SERIES_AT_ONCE", 1)
+    core = Core(NOW)
+    core.bind([binding("B", "acct"), binding("Z", "other")])
+    use(core, "B", 10_000_000, "debt", YESTERDAY)
+    settle(core)
+    assert core.ledger.accounts["acct"].wallet.owes_since
+    for days in (2, 3):
+        use(core, "Z", 1, f"other{days}", NOW - timedelta(days=days))
+    core.correct([correction(-10_000_000)])
+    core.now += 15 * 86_400_000_000
+    step(core)
+    while settle(core):
+        pass
+    assert not core.ledger.accounts["acct"].wallet.owes_since
+    assert {alert.kind for alert in core.alerts} == {"arrears"}
+
+
 def test_a_command_whose_outcome_were_no_record_is_refused() -> None:
     """It would stop its partition at every start; what is said of it is no larger than a record, either."""
     core = shop()

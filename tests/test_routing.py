@@ -23,7 +23,7 @@ from pipeline.routing import Router
 from schemas.catalog import load_catalog
 from schemas.topics import MESSAGE_BYTES_MAX
 from schemas.wire import Retained, WorkspaceBinding
-from world import binding, event
+from world import binding, event, package
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 GOOD = event("A", "logs", 1, "1", NOW)
@@ -203,19 +203,17 @@ def test_a_batch_fits_into_a_record() -> None:
 
 
 async def test_whatever_fits_into_a_record_fits_as_a_dead_letter() -> None:
-    """Also a key that JSON makes six times as long, and a document that base64 makes too long: or its partition would stop for ever."""
+    """Also a key that JSON makes six times as long, a document that base64 makes too long, and a message that quotes it: or its partition would stop for ever."""
     inlet = DocumentInlet(Settings(), "packages", 0, package_parser(load_catalog()))
     key = b"\x01" * 2_500_000
-    await inlet.take(
-        Records.of(
-            [Record(0, key, b"{"), Record(1, key, b"{" * 12_600_000), Record(2, None, b"{" * DOCUMENT_BYTES_MAX)]
-        )
-    )
+    named = json.dumps(package("p", "acct", ["A"], {"\x01" * (DOCUMENT_BYTES_MAX // 7): 5}, NOW)).encode()
+    values = [b"{", b"{" * 12_600_000, b"{" * DOCUMENT_BYTES_MAX, named]
+    await inlet.take(Records.of([Record(n, None if n > 1 else key, value) for n, value in enumerate(values)]))
     commit = await inlet.collect()
     assert commit is not None
     letters = [json.loads(value or b"") for _, _, _, value in commit.sends]
-    assert [letter["reason"] for letter in letters] == ["not_json", "record_too_large", "not_json"]
-    assert [bool(letter["value"]) for letter in letters] == [True, False, True]
+    assert [letter["reason"] for letter in letters] == ["not_json", "record_too_large", "not_json", "invalid_field"]
+    assert [bool(letter["value"]) for letter in letters] == [True, False, True, True]
     assert max(len(k) + len(value or b"") for _, _, k, value in commit.sends) < MESSAGE_BYTES_MAX
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
@@ -213,7 +213,7 @@ async def test_a_seek_while_a_fetch_is_under_way_is_no_log_that_begins_anew(mete
         await send(meter)
         await asyncio.wait_for(pipeline.complete.wait(), 30)
     assert sought.is_set()
-    assert not app.crashed
+    assert app.crash_reason is None
     assert pipeline.taken == VALUES
 
 
@@ -223,10 +223,32 @@ async def test_a_worker_waits_for_a_kafka_that_does_not_answer_at_its_start(mete
         app = create_app(meter.settings, Recording(), [meter.settings.topic_prefix + "workspaces"])
         starting = asyncio.create_task(app.start())
         await asyncio.sleep(3)
-        assert not app.crashed
+        assert app.crash_reason is None
     await asyncio.wait_for(starting, 60)
     await app.stop()
-    assert not app.crashed
+    assert app.crash_reason is None
+
+
+async def test_a_worker_that_ends_while_it_asks_for_its_group_ends_in_order(
+    meter: Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread of the client may be gone by then: the end was taken for a crash."""
+    monkeypatch.setattr("agents.transport._CHECK_SECONDS", 0.0)
+    async with running(meter, Recording()) as app:
+        thread, gone = app.consumer._thread, asyncio.Event()
+        check = thread.check
+
+        async def when_it_is_gone() -> None:
+            while not thread.thread_loop.is_closed():  # there is no event that says so
+                with suppress(asyncio.CancelledError):  # whichever of the two comes first
+                    await asyncio.sleep(0.001)
+            gone.set()
+            await check()
+
+        thread.check = when_it_is_gone
+        await asyncio.sleep(0.1)
+    assert gone.is_set()
+    assert app.crash_reason is None
 
 
 async def test_what_the_group_coordinator_refuses_ends_the_worker(meter: Meter) -> None:
