@@ -49,7 +49,7 @@ class Changes:
 
     def apply(self, account: Account, event: AccountEvent, offset: int, floor: date) -> None:
         """Change the account by the event at `offset`; `floor` is the oldest day kept."""
-        decides = self._changes_figures(account, event)
+        decides = _may_lower(account, event)
         if decides:
             decide_all(self._catalog, account)
         owed_since = account.wallet.owes_since
@@ -75,12 +75,6 @@ class Changes:
         warn_of_debt(account, owed_since)
         if decides:
             decide_all(self._catalog, account)
-
-    def _changes_figures(self, account: Account, event: AccountEvent) -> bool:
-        """Whether figures of alerts may change, which only usage never lowers: money changes none, a binding only what use costs."""
-        if isinstance(event, Bound):
-            return has_amounts(account) and bool(account.days_repriced(event.binding, _since(event)))
-        return not isinstance(event, Funded)
 
     def _bind(self, account: Account, event: Bound) -> None:
         binding, zone = event.binding, account.time_zone
@@ -149,3 +143,10 @@ class Changes:
 def _since(event: Bound) -> date | None:
     """The first day, the account's, on which a change of the plan holds."""
     return None if event.at is None else day_of(to_micros(event.at), event.binding.time_zone)
+
+
+def _may_lower(account: Account, event: AccountEvent) -> bool:
+    """Whether it may lower a figure that alerts look at: money lowers none, and a binding only what use costs."""
+    if isinstance(event, Bound):
+        return has_amounts(account) and bool(account.days_repriced(event.binding, _since(event)))
+    return not isinstance(event, Funded)
