@@ -23,6 +23,9 @@ from schemas.wire import Package, WorkspaceBinding, WorkspacePlan
 #: Series in one state entry: a checkpoint rewrites only the blocks that changed, so a huge account costs what it uses.
 BLOCK = 256
 
+#: What holds for an account without any binding.
+_UNBOUND = WorkspaceBinding("-", "-")
+
 #: Identifies an overage within (account, day, meter): workspace and, for pay-as-you-go, the retention (None: package).
 OverageKey = tuple[str, int | None]
 
@@ -140,7 +143,7 @@ class Account(Struct):
     #: What changed since the last checkpoint: state entries by kind and name, which days, and which corrections are new.
     changed: list[tuple[str, ...]] = []
     dirty_days: set[date] = set()
-    #: (day, meter) that changed since alerts were decided, in order.
+    #: (day, meter) that changed since alerts were decided; no set, since an empty one is large.
     undecided: dict[tuple[date, str], None] = {}
     #: Alerts that were decided since the last checkpoint.
     fired: list[Fired] = []
@@ -153,17 +156,17 @@ class Account(Struct):
     @property
     def time_zone(self) -> str:
         """The account's time zone: bindings agree on it; without any binding, UTC."""
-        return self.bindings[self.newest].time_zone if self.bindings else "UTC"
+        return self.bindings.get(self.newest, _UNBOUND).time_zone
 
     @property
     def currency(self) -> str:
         """The account's currency."""
-        return self.bindings[self.newest].currency if self.bindings else "CNY"
+        return self.bindings.get(self.newest, _UNBOUND).currency
 
     @property
     def site(self) -> str:
         """The account's site: it chooses the price list."""
-        return self.bindings[self.newest].site if self.bindings else "cn"
+        return self.bindings.get(self.newest, _UNBOUND).site
 
     @property
     def prices(self) -> tuple[str, str]:
@@ -193,9 +196,13 @@ class Account(Struct):
             found = self._free[day] = frozenset(w for w in self.bindings if self.plan_on(w, day) == "free")
         return found
 
+    def reprices_all(self, binding: WorkspaceBinding) -> bool:
+        """Whether it brings the account another price list; usage may come before its first binding."""
+        return (binding.site, binding.currency) != self.prices
+
     def days_repriced(self, binding: WorkspaceBinding, since: date | None) -> list[date]:
         """The days on which what was used there costs something else once it is bound so; without any binding, all is Commercial."""
-        if (binding.site, binding.currency) != self.prices:  # usage may come before its first binding
+        if self.reprices_all(binding):
             return list(self.days)
         name = binding.workspace
         old, past = self.bindings.get(name), self.past_plans.get(name, [])

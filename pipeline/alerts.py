@@ -47,7 +47,7 @@ def _is_limited(account: Account, when: date, meter: str) -> bool:
     rules = rules_of(account)
     if meter in rules.amounts or rules.total_amount is not None:
         return True
-    return (rules.meters is None or meter in rules.meters) and bool(account.effective(when, meter))
+    return _watches(rules, meter) and bool(account.effective(when, meter))
 
 
 def decide(catalog: Catalog, account: Account, when: date, drawn: Mapping[str, Drawn]) -> None:
@@ -56,7 +56,7 @@ def decide(catalog: Catalog, account: Account, when: date, drawn: Mapping[str, D
         return
     rules = rules_of(account)
     for meter, one in drawn.items():
-        if rules.meters is None or meter in rules.meters:
+        if _watches(rules, meter):
             for draw in one.drawdown.draws:
                 _decide_quota(account, rules, when, meter, draw)
         if meter in rules.amounts:
@@ -72,6 +72,11 @@ def decide(catalog: Catalog, account: Account, when: date, drawn: Mapping[str, D
 def rules_of(account: Account) -> AlertRules:
     """The account's rules, or the defaults."""
     return account.rules or _DEFAULTS
+
+
+def _watches(rules: AlertRules, meter: str) -> bool:
+    """Whether the account is warned of the meter's quotas."""
+    return rules.meters is None or meter in rules.meters
 
 
 def has_amounts(account: Account) -> bool:
@@ -130,7 +135,7 @@ def foresee(account: Account, status: QuotaStatus) -> None:
     if status.exhausts_at is None or not rules.forecast or not is_watched(account, when):
         return
     alarms, key = account.days[when].alarms, _forecast_key(status.meter, status.package)
-    if (rules.meters is None or status.meter in rules.meters) and alarms.level(key) is None:
+    if _watches(rules, status.meter) and alarms.level(key) is None:
         minute = status.exhausts_at.replace(second=0, microsecond=0)
         firing = alarms.fire(key, Decimal(status.quota))
         account.fired.append(Fired(key, when, firing, account.version, status.used, status.quota, minute))

@@ -77,11 +77,11 @@ class Changes:
             decide_all(self._catalog, account)
 
     def _bind(self, account: Account, event: Bound) -> None:
-        binding, zone = event.binding, account.time_zone
-        all_of_them = (binding.site, binding.currency) != account.prices
-        for when in account.days_repriced(binding, _since(event)):
-            self._reprice(account, when, None if all_of_them else binding.workspace)
-        account.bind(binding, _since(event))
+        binding, zone, since = event.binding, account.time_zone, _since(event)
+        workspace = None if account.reprices_all(binding) else binding.workspace
+        for when in account.days_repriced(binding, since):
+            self._reprice(account, when, workspace)
+        account.bind(binding, since)
         if account.time_zone != zone:
             self.calendar.moved(account)
 

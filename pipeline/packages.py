@@ -10,16 +10,16 @@ from schemas.catalog import Catalog
 from schemas.topics import MESSAGE_BYTES_MAX
 from schemas.wire import NAME_CHARS_MAX, Package, WorkspaceShare
 
-#: JSON of a share with the longest name, and of all else in a quota status; more than a workspace demands in a day.
-_SHARE_BYTES_MAX, _STATUS_BYTES_MAX, _DEMAND_MAX = 6 * NAME_CHARS_MAX + 128, 16 * 1024, 2**64
+#: JSON of a share with the longest name, and what all shares of a quota status may have; more than a workspace demands in a day.
+_SHARE_BYTES_MAX, _SHARES_BYTES_MAX, _DEMAND_MAX = 6 * NAME_CHARS_MAX + 128, MESSAGE_BYTES_MAX - 16 * 1024, 2**64
 
 
 def has_status(package: Package) -> bool:
     """Whether its quota status, with a share of each workspace, is no larger than a record may be."""
-    if len(package.workspaces) * _SHARE_BYTES_MAX < MESSAGE_BYTES_MAX - _STATUS_BYTES_MAX:
+    if len(package.workspaces) * _SHARE_BYTES_MAX < _SHARES_BYTES_MAX:
         return True
     shares = [WorkspaceShare(name, _DEMAND_MAX, _DEMAND_MAX) for name in package.workspaces]
-    return len(msgspec.json.encode(shares)) < MESSAGE_BYTES_MAX - _STATUS_BYTES_MAX
+    return len(msgspec.json.encode(shares)) < _SHARES_BYTES_MAX
 
 
 def put_package(catalog: Catalog, account: Account, package: Package) -> None:

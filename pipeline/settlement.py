@@ -62,9 +62,8 @@ class Calendar:
     def __init__(self) -> None:
         self._days = _Queue()
         self._arrears = _Queue()
-        #: Days whose event is not folded yet -> their series; and the sum of these.
-        self._handed_out: dict[tuple[str, date], int] = {}
-        self._series = 0
+        #: Days whose event is not folded yet -> their series.
+        self._unfolded: dict[tuple[str, date], int] = {}
 
     def watch(self, account: Account, days: Iterable[date]) -> None:
         """The account changed: these changed days of it have to be stated when they are over."""
@@ -91,8 +90,8 @@ class Calendar:
 
         Arrears come after all days, for what these give back may end a debt.
         """
-        at = to_instant(at_micros)
-        if self._series >= _SERIES_AT_ONCE:
+        at, room = to_instant(at_micros), _SERIES_AT_ONCE - sum(self._unfolded.values())
+        if room <= 0:
             return
         for name, when in self._days.pop_until(at_micros - grace_micros):
             account = accounts[name]
@@ -103,10 +102,10 @@ class Calendar:
                 self._days.done(name, when)
                 self._watch_days(account, [when])
             else:
-                self._handed_out[name, when] = len(account.days[when].series)
-                self._series += self._handed_out[name, when]
+                series = self._unfolded[name, when] = len(account.days[when].series)
                 yield DaySettled(name, when, at)
-                if self._series >= _SERIES_AT_ONCE:
+                room -= series
+                if room <= 0:
                     return
         for name, since in list(self._arrears.pop_until(at_micros)):
             if _locks_at(accounts[name], since) > at_micros:
@@ -119,7 +118,7 @@ class Calendar:
         """The event was folded: from now on another change asks for another one."""
         if isinstance(event, DaySettled):
             self._days.done(event.account, event.day)
-            self._series -= self._handed_out.pop((event.account, event.day), 0)
+            self._unfolded.pop((event.account, event.day), None)
         else:
             self._arrears.done(event.account, event.since)
 
